@@ -1,2 +1,20 @@
-//! See ARCHITECTURE.md.
+//! What every crate of the server shares. Opens no socket and no message file.
+//!
+//! ```text
+//!   clock        wall and monotonic time; the one place that asks the system for it
+//!   service      background work: one lifecycle for all of it
+//!   properties   Java .properties text and one declaration per config struct
+//!   log          console and rolling log files
+//!   names        system topics and groups, %RETRY% and %DLQ% names, validation
+//!   version      protocol version numbers
+//!   message/     properties string, sys flags, tags code, ids, delay levels
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod log;
+pub mod message;
+pub mod names;
+pub mod properties;
+pub mod service;
+pub mod version;

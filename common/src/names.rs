@@ -1,0 +1,197 @@
+//! Names that the protocol reserves, and which names users may give.
+//!
+//! Reference: `TopicValidator`, `MixAll`, `KeyBuilder`.
+
+use thiserror::Error;
+
+/// The template that new topics inherit from when topics are created on first use.
+pub const AUTO_CREATE_TOPIC: &str = "TBW102";
+/// Where delayed messages wait, one queue a level.
+pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+/// For benchmark tools.
+pub const BENCHMARK_TOPIC: &str = "BenchmarkTest";
+/// Half messages.
+pub const TRANS_HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+/// Which half messages are done.
+pub const TRANS_OP_HALF_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
+/// Half messages that nobody decided.
+pub const TRANS_CHECK_MAX_TIME_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
+/// Message traces.
+pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
+/// Self test of the broker.
+pub const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
+/// Events of consumers whose offset was out of range.
+pub const OFFSET_MOVED_EVENT: &str = "OFFSET_MOVED_EVENT";
+/// Messages with an arbitrary delivery time.
+pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
+/// Topics that start with it belong to the broker.
+pub const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";
+/// Before the name of the pop revive log's cluster.
+pub const REVIVE_LOG_PREFIX: &str = "rmq_sys_REVIVE_LOG_";
+/// Before the broker name in the topic by which brokers of a group are kept in step.
+pub const SYNC_BROKER_MEMBER_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
+/// After the cluster name in the topic that keeps replies.
+pub const REPLY_TOPIC_SUFFIX: &str = "_REPLY_TOPIC";
+/// Before the group in its retry topic.
+pub const RETRY_TOPIC_PREFIX: &str = "%RETRY%";
+/// Before the group in its dead-letter topic.
+pub const DLQ_TOPIC_PREFIX: &str = "%DLQ%";
+/// Before the name of a light message queue.
+pub const LMQ_PREFIX: &str = "%LMQ%";
+/// Groups that start with it belong to the broker.
+pub const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
+/// The group in which mqadmin reads messages.
+pub const TOOLS_CONSUMER_GROUP: &str = "TOOLS_CONSUMER";
+/// The group by which the transaction check keeps its progress.
+pub const TRANSACTION_GROUP: &str = "CID_RMQ_SYS_TRANS";
+/// The producer group that every client registers for its own use.
+pub const CLIENT_INNER_PRODUCER_GROUP: &str = "CLIENT_INNER_PRODUCER";
+/// NameServer KV namespace of the order configs.
+pub const ORDER_TOPIC_CONFIG_NAMESPACE: &str = "ORDER_TOPIC_CONFIG";
+/// The region that sends are answered with.
+pub const DEFAULT_REGION: &str = "DefaultRegion";
+
+/// Groups that exist on every broker without being created. Reference: `SubscriptionGroupManager.init`.
+pub const BUILT_IN_GROUPS: [&str; 9] = [
+    TOOLS_CONSUMER_GROUP,
+    "FILTERSRV_CONSUMER",
+    "SELF_TEST_C_GROUP",
+    "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_PULL",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_OWNER",
+    TRANSACTION_GROUP,
+    "__MONITOR_CONSUMER",
+];
+
+/// The longest topic name a user may create, in characters.
+pub const TOPIC_MAX_LENGTH: usize = 127;
+/// The longest topic name a record can hold; only retry topics may exceed [`TOPIC_MAX_LENGTH`].
+pub const RETRY_TOPIC_MAX_LENGTH: usize = 255;
+/// The longest group name. Reference: `Validators.CHARACTER_MAX_LENGTH`, enforced by clients.
+pub const GROUP_MAX_LENGTH: usize = 255;
+
+const SYSTEM_TOPICS: [&str; 10] = [
+    AUTO_CREATE_TOPIC,
+    SCHEDULE_TOPIC,
+    BENCHMARK_TOPIC,
+    TRANS_HALF_TOPIC,
+    TRACE_TOPIC,
+    TRANS_OP_HALF_TOPIC,
+    TRANS_CHECK_MAX_TIME_TOPIC,
+    SELF_TEST_TOPIC,
+    OFFSET_MOVED_EVENT,
+    TIMER_TOPIC,
+];
+
+const NOT_ALLOWED_SEND_TOPICS: [&str; 6] = [
+    SCHEDULE_TOPIC,
+    TRANS_HALF_TOPIC,
+    TRANS_OP_HALF_TOPIC,
+    TRANS_CHECK_MAX_TIME_TOPIC,
+    SELF_TEST_TOPIC,
+    OFFSET_MOVED_EVENT,
+];
+
+/// Why a topic or group name is refused; the words are the reference's.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum NameError {
+    /// Empty or only blanks.
+    #[error("The specified {0} is blank.")]
+    Blank(&'static str),
+    /// A character outside `%|a-zA-Z0-9_-`.
+    #[error("The specified {0} contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$")]
+    IllegalCharacter(&'static str),
+    /// Longer than the limit.
+    #[error("The specified {0} is longer than {0} max length.")]
+    TooLong(&'static str),
+}
+
+/// The retry topic of a consumer group.
+pub fn retry_topic(group: &str) -> String {
+    [RETRY_TOPIC_PREFIX, group].concat()
+}
+
+/// The dead-letter topic of a consumer group.
+pub fn dlq_topic(group: &str) -> String {
+    [DLQ_TOPIC_PREFIX, group].concat()
+}
+
+/// The group of a retry topic; `None` for other topics.
+pub fn group_of_retry_topic(topic: &str) -> Option<&str> {
+    topic.strip_prefix(RETRY_TOPIC_PREFIX)
+}
+
+/// Whether the topic belongs to the broker.
+pub fn is_system_topic(topic: &str) -> bool {
+    topic.starts_with(SYSTEM_TOPIC_PREFIX) || SYSTEM_TOPICS.contains(&topic)
+}
+
+/// Whether clients may not send to the topic.
+pub fn is_not_allowed_send_topic(topic: &str) -> bool {
+    NOT_ALLOWED_SEND_TOPICS.contains(&topic)
+}
+
+/// Whether the group belongs to the broker or to a tool.
+pub fn is_system_group(group: &str) -> bool {
+    group.starts_with(SYSTEM_GROUP_PREFIX) || BUILT_IN_GROUPS.contains(&group)
+}
+
+/// Whether a user may create a topic of this name; the limit counts characters.
+pub fn validate_topic(topic: &str) -> Result<(), NameError> {
+    validate("topic", topic, TOPIC_MAX_LENGTH)
+}
+
+/// Whether a user may create a group of this name.
+pub fn validate_group(group: &str) -> Result<(), NameError> {
+    validate("group", group, GROUP_MAX_LENGTH)
+}
+
+fn validate(what: &'static str, name: &str, max_length: usize) -> Result<(), NameError> {
+    if name.trim().is_empty() {
+        return Err(NameError::Blank(what));
+    }
+    // Names become directory names: this is also what keeps `/` and `..` out of paths.
+    if !name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"%|_-".contains(&byte))
+    {
+        return Err(NameError::IllegalCharacter(what));
+    }
+    if name.len() > max_length {
+        return Err(NameError::TooLong(what));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_as_the_reference_does() {
+        assert_eq!(validate_topic("TopicTest-1_%|"), Ok(()));
+        assert_eq!(validate_topic(" "), Err(NameError::Blank("topic")));
+        assert_eq!(
+            validate_topic("a/../b"),
+            Err(NameError::IllegalCharacter("topic"))
+        );
+        assert_eq!(
+            validate_topic("tópico"),
+            Err(NameError::IllegalCharacter("topic"))
+        );
+        assert_eq!(validate_topic(&"a".repeat(127)), Ok(()));
+        assert_eq!(
+            validate_topic(&"a".repeat(128)).unwrap_err().to_string(),
+            "The specified topic is longer than topic max length."
+        );
+    }
+
+    #[test]
+    fn retry_topics_name_their_group() {
+        assert_eq!(retry_topic("g"), "%RETRY%g");
+        assert_eq!(group_of_retry_topic("%RETRY%g"), Some("g"));
+        assert_eq!(group_of_retry_topic("g"), None);
+        assert!(is_system_topic("rmq_sys_anything") && !is_system_topic("Orders"));
+    }
+}
