@@ -1,0 +1,395 @@
+//! The disk, handed in from outside, so that tests and the simulator own it.
+//!
+//! Files with messages are mapped: a [`DiskFile`] owns the raw memory, and reading or writing a message is
+//! no call of this trait. Everything else is: making, growing and removing files, and getting bytes to the
+//! disk. A second implementation needs only memory that keeps its address, and an idea of what survives.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::io::Errno;
+
+/// Files and directories. Paths are those of the configuration.
+pub trait Disk: Send + Sync + Debug {
+    /// Makes a directory and those above it.
+    fn create_dir_all(&self, directory: &Path) -> io::Result<()>;
+
+    /// What is in a directory, in no order; empty when there is no such directory.
+    fn list(&self, directory: &Path) -> io::Result<Vec<DiskEntry>>;
+
+    /// Milliseconds since 1970 of a file's last change.
+    fn modified_ms(&self, file: &Path) -> io::Result<i64>;
+
+    /// A small file, whole; `None` when there is none.
+    fn read(&self, file: &Path) -> io::Result<Option<Vec<u8>>>;
+
+    /// Reads `buffer.len()` bytes at `offset` without mapping the file.
+    fn read_exact_at(&self, file: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Replaces a small file, whole or not at all, on disk when this returns.
+    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
+
+    /// Removes a file; it is no error when there is none. Mappings of it stay valid.
+    fn remove_file(&self, file: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory; it is no error when there is none.
+    fn remove_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// Renames a file, replacing the target.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gets a directory's names to the disk.
+    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// Makes a file of zeros and maps it. It takes no room before [`DiskFile::reserve`].
+    fn create(&self, file: &Path, length: usize) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Maps a whole file.
+    fn open(&self, file: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// How full the disk under a path is.
+    fn usage(&self, path: &Path) -> io::Result<DiskUsage>;
+
+    /// Locks a file, making it if need be, until the lock is dropped; `None` when somebody else holds it.
+    fn lock(&self, file: &Path) -> io::Result<Option<Box<dyn DiskLock>>>;
+}
+
+/// One mapped file.
+pub trait DiskFile: Send + Sync + Debug {
+    /// The memory of the file; it does not move or end while the `Arc` is held.
+    fn memory(&self) -> &Arc<MmapRaw>;
+
+    /// Makes sure that writes into the range find room on the disk. Without it such a write may kill the process.
+    fn reserve(&self, range: Range<usize>) -> io::Result<()>;
+
+    /// Brings the pages of the range into memory, ready to be written. Only a hint.
+    fn populate(&self, range: Range<usize>);
+
+    /// Gets the range to the disk.
+    fn flush(&self, range: Range<usize>) -> io::Result<()>;
+}
+
+/// Held for as long as the store is open.
+pub trait DiskLock: Send + Sync + Debug {}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskEntry {
+    /// The name without its directory. Names that are not UTF-8 are left out of listings.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Length of a file in bytes.
+    pub length: u64,
+}
+
+/// How full a disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Bytes that this process can still use.
+    pub available_bytes: u64,
+}
+
+impl DiskUsage {
+    /// Use in percent, rounded up, as `df` and the reference count it.
+    pub fn percent(self) -> u32 {
+        let used = u128::from(self.used_bytes);
+        let all = used + u128::from(self.available_bytes);
+        if all == 0 {
+            return 0;
+        }
+        u32::try_from((used * 100).div_ceil(all)).unwrap_or(100)
+    }
+
+    /// Use as a fraction.
+    pub fn ratio(self) -> f64 {
+        f64::from(self.percent()) / 100.0
+    }
+}
+
+/// The host's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create_dir_all(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<DiskEntry>> {
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut listed = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if let Ok(name) = entry.file_name().into_string() {
+                listed.push(DiskEntry {
+                    name,
+                    is_dir: metadata.is_dir(),
+                    length: metadata.len(),
+                });
+            }
+        }
+        Ok(listed)
+    }
+
+    fn modified_ms(&self, file: &Path) -> io::Result<i64> {
+        let modified = fs::metadata(file)?.modified()?;
+        let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn read(&self, file: &Path) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(file) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_exact_at(&self, file: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        File::open(file)?.read_exact_at(buffer, offset)
+    }
+
+    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut temporary = file.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let temporary = PathBuf::from(temporary);
+        let mut writer = File::create(&temporary)?;
+        writer.write_all(bytes)?;
+        writer.sync_all()?;
+        fs::rename(&temporary, file)?;
+        self.sync_dir(parent_of(file))
+    }
+
+    fn remove_file(&self, file: &Path) -> io::Result<()> {
+        ignore_missing(fs::remove_file(file))
+    }
+
+    fn remove_dir(&self, directory: &Path) -> io::Result<()> {
+        ignore_missing(fs::remove_dir(directory))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
+    }
+
+    fn create(&self, file: &Path, length: usize) -> io::Result<Box<dyn DiskFile>> {
+        let handle = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(file)?;
+        handle.set_len(u64::try_from(length).map_err(io::Error::other)?)?;
+        RealFile::map(handle)
+    }
+
+    fn open(&self, file: &Path) -> io::Result<Box<dyn DiskFile>> {
+        RealFile::map(OpenOptions::new().read(true).write(true).open(file)?)
+    }
+
+    fn usage(&self, path: &Path) -> io::Result<DiskUsage> {
+        let found = rustix::fs::statvfs(path)?;
+        let block_bytes = found.f_frsize;
+        Ok(DiskUsage {
+            used_bytes: found
+                .f_blocks
+                .saturating_sub(found.f_bfree)
+                .saturating_mul(block_bytes),
+            available_bytes: found.f_bavail.saturating_mul(block_bytes),
+        })
+    }
+
+    fn lock(&self, file: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
+        let path = fs::canonicalize(parent_of(file))?.join(file.file_name().unwrap_or_default());
+        // First the locks of this process: opening and closing a file of ours again would drop its lock.
+        if !held_locks().insert(path.clone()) {
+            return Ok(None);
+        }
+        let mut lock = RealLock { path, file: None };
+        let mut handle = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(file)?;
+        match rustix::fs::fcntl_lock(&handle, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::ACCESS | Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let mut text = String::new();
+        handle.read_to_string(&mut text)?;
+        if text.is_empty() {
+            handle.write_all(b"lock")?;
+        }
+        lock.file = Some(handle);
+        Ok(Some(Box::new(lock)))
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    memory: Arc<MmapRaw>,
+}
+
+impl RealFile {
+    fn map(file: File) -> io::Result<Box<dyn DiskFile>> {
+        let memory = Arc::new(MmapOptions::new().map_raw(&file)?);
+        Ok(Box::new(Self { file, memory }))
+    }
+
+    /// For file systems that cannot reserve: writing back what is there makes the blocks.
+    /// Nobody else writes in the range yet, that is what reserving is for.
+    fn write_back(&self, range: Range<usize>) -> io::Result<()> {
+        let mut block = [0; 4096];
+        for start in range.clone().step_by(block.len()) {
+            let length = block.len().min(range.end - start);
+            let offset = u64::try_from(start).map_err(io::Error::other)?;
+            self.file.read_exact_at(&mut block[..length], offset)?;
+            self.file.write_all_at(&block[..length], offset)?;
+        }
+        Ok(())
+    }
+}
+
+impl DiskFile for RealFile {
+    fn memory(&self) -> &Arc<MmapRaw> {
+        &self.memory
+    }
+
+    fn reserve(&self, range: Range<usize>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let offset = u64::try_from(range.start).map_err(io::Error::other)?;
+        let length = u64::try_from(range.len()).map_err(io::Error::other)?;
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, length) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_back(range),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn populate(&self, range: Range<usize>) {
+        let range = range.start..range.end.min(self.memory.len());
+        if range.is_empty() {
+            return;
+        }
+        // Kernels before 5.14 do not know it, and a page not populated is only slower.
+        let _ = self
+            .memory
+            .advise_range(memmap2::Advice::PopulateWrite, range.start, range.len());
+    }
+
+    fn flush(&self, range: Range<usize>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.memory.flush_range(range.start, range.len())
+    }
+}
+
+/// The lock files of this process: `fcntl` locks do not exclude a second open by the same process.
+static HELD_LOCKS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn held_locks() -> std::sync::MutexGuard<'static, BTreeSet<PathBuf>> {
+    HELD_LOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+struct RealLock {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl DiskLock for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing releases the lock of the system; only then may this process lock again.
+        self.file = None;
+        held_locks().remove(&self.path);
+    }
+}
+
+fn parent_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_once_even_in_one_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("lock");
+        let first = RealDisk.lock(&file).unwrap();
+        assert!(first.is_some());
+        assert!(RealDisk.lock(&file).unwrap().is_none());
+        drop(first);
+        assert!(RealDisk.lock(&file).unwrap().is_some());
+        assert_eq!(fs::read(&file).unwrap(), b"lock");
+    }
+
+    #[test]
+    fn reserving_keeps_what_is_in_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        fs::write(&path, vec![7; 10_000]).unwrap();
+        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let file = RealFile {
+            memory: Arc::new(MmapOptions::new().map_raw(&file).unwrap()),
+            file,
+        };
+        file.reserve(0..10_000).unwrap();
+        file.write_back(1..10_000).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), vec![7; 10_000]);
+    }
+
+    #[test]
+    fn a_disk_use_is_rounded_up() {
+        let usage = |used_bytes, available_bytes| {
+            DiskUsage {
+                used_bytes,
+                available_bytes,
+            }
+            .percent()
+        };
+        assert_eq!(
+            (usage(0, 0), usage(0, 5), usage(1, 999), usage(9, 0)),
+            (0, 0, 1, 100)
+        );
+    }
+}
