@@ -1,4 +1,2 @@
 //! See ARCHITECTURE.md.
 #![forbid(unsafe_code)]
-
-pub mod config;

@@ -1,2 +1,6 @@
-//! See ARCHITECTURE.md.
+//! The NameServer.
 #![forbid(unsafe_code)]
+pub mod config;
+pub mod kv_config;
+mod persist;
+pub mod route_table;

@@ -1,0 +1,253 @@
+//! KvConfig: namespaces of keys and values that administrators keep in the NameServer.
+//!
+//! The file is the reference's, `{"configTable":{namespace:{key:value}}}`. A change is on disk before it can
+//! be read and before it is answered. The best known namespace holds the order of queues across brokers,
+//! `ORDER_TOPIC_CONFIG`, which brokers get with every registration.
+//!
+//! Locks: `writing` is held for the file, then `table` for the swap. Readers take `table` alone and never
+//! wait for the disk.
+//!
+//! Reference: `KVConfigManager`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tracing::info;
+
+use crate::persist;
+
+/// Keys over all namespaces. The reference has no limit; every change rewrites the file.
+const MAX_KEYS: usize = 100_000;
+/// Bytes of one namespace, key and value together.
+const MAX_ENTRY_BYTES: usize = 1 << 20;
+
+type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct KvConfig {
+    path: PathBuf,
+    writing: Mutex<()>,
+    table: RwLock<Namespaces>,
+}
+
+/// The file cannot be used.
+#[derive(Debug, Error)]
+pub enum KvOpenError {
+    /// It exists and cannot be read.
+    #[error("read KV config {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not what a name server writes.
+    #[error("KV config {path} is damaged: repair it, or move it away to start without its entries")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        source: serde_json::Error,
+    },
+}
+
+/// A change that was not made.
+#[derive(Debug, Error)]
+pub enum KvChangeError {
+    /// Too many keys.
+    #[error("KV config holds {MAX_KEYS} keys already")]
+    TooManyKeys,
+    /// Too long.
+    #[error("KV config entry of {size_bytes} bytes, the limit is {MAX_ENTRY_BYTES}")]
+    TooLarge {
+        /// How long.
+        size_bytes: usize,
+    },
+    /// The disk refused it.
+    #[error("persist KV config {path}: {source}")]
+    Persist {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+struct KvConfigFile {
+    config_table: Namespaces,
+}
+
+impl KvConfig {
+    /// Loads the file; none yet means empty.
+    ///
+    /// # Errors
+    /// When the file exists and cannot be read or understood: starting without it would lose its entries with
+    /// the next change.
+    pub fn open(path: &Path) -> Result<KvConfig, KvOpenError> {
+        let text = persist::read(path).map_err(|source| KvOpenError::Read {
+            path: path.into(),
+            source,
+        })?;
+        let table = match text {
+            Some(text) => {
+                serde_json::from_str::<KvConfigFile>(&text)
+                    .map_err(|source| KvOpenError::Damaged {
+                        path: path.into(),
+                        source,
+                    })?
+                    .config_table
+            }
+            None => Namespaces::new(),
+        };
+        Ok(KvConfig {
+            path: path.into(),
+            writing: Mutex::new(()),
+            table: RwLock::new(table),
+        })
+    }
+
+    /// The value of a key.
+    pub fn get(&self, namespace: &str, key: &str) -> Option<String> {
+        self.read(|table| table.get(namespace)?.get(key).cloned())
+    }
+
+    /// All keys of a namespace; `None` when it was never used.
+    pub fn namespace(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        self.read(|table| table.get(namespace).cloned())
+    }
+
+    /// Sets a key, durably.
+    ///
+    /// # Errors
+    /// When a limit or the disk forbids it; nothing has changed then.
+    pub fn put(&self, namespace: &str, key: &str, value: &str) -> Result<(), KvChangeError> {
+        let size_bytes = namespace.len() + key.len() + value.len();
+        if size_bytes > MAX_ENTRY_BYTES {
+            return Err(KvChangeError::TooLarge { size_bytes });
+        }
+        info!(namespace, key, value, "KV config put");
+        self.change(|table| {
+            table
+                .entry(namespace.to_owned())
+                .or_default()
+                .insert(key.to_owned(), value.to_owned());
+        })
+    }
+
+    /// Removes a key, durably. The namespace stays, as in the reference.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing has changed then.
+    pub fn delete(&self, namespace: &str, key: &str) -> Result<(), KvChangeError> {
+        info!(namespace, key, "KV config delete");
+        self.change(|table| {
+            if let Some(keys) = table.get_mut(namespace) {
+                keys.remove(key);
+            }
+        })
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut Namespaces)) -> Result<(), KvChangeError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut config_table, keys_before) = self.read(|table| (table.clone(), key_count(table)));
+        edit(&mut config_table);
+        let keys = key_count(&config_table);
+        if keys > MAX_KEYS && keys > keys_before {
+            return Err(KvChangeError::TooManyKeys);
+        }
+        let file = KvConfigFile { config_table };
+        let text = serde_json::to_string(&file).expect("a map of strings is always JSON");
+        persist::replace(&self.path, &text).map_err(|source| KvChangeError::Persist {
+            path: self.path.clone(),
+            source,
+        })?;
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = file.config_table;
+        Ok(())
+    }
+
+    fn read<T>(&self, question: impl FnOnce(&Namespaces) -> T) -> T {
+        // A table is only ever swapped for a whole one, so a panic elsewhere leaves nothing half done.
+        question(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Namespaces count too: they stay when their keys go.
+fn key_count(table: &Namespaces) -> usize {
+    table.values().map(|keys| 1 + keys.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_survive_a_restart_in_the_file_of_the_reference() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("namesrv/kvConfig.json");
+        let kv = KvConfig::open(&path).unwrap();
+        kv.put("ORDER_TOPIC_CONFIG", "TopicA", "broker-a:4").unwrap();
+        kv.put("ns", "gone", "1").unwrap();
+        kv.delete("ns", "gone").unwrap();
+        kv.delete("never", "was").unwrap();
+
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            r#"{"configTable":{"ORDER_TOPIC_CONFIG":{"TopicA":"broker-a:4"},"ns":{}}}"#
+        );
+        let kv = KvConfig::open(&path).unwrap();
+        assert_eq!(
+            kv.get("ORDER_TOPIC_CONFIG", "TopicA").as_deref(),
+            Some("broker-a:4")
+        );
+        assert_eq!(kv.get("ns", "gone"), None);
+        assert_eq!(kv.namespace("ns"), Some(BTreeMap::new()));
+        assert_eq!(kv.namespace("never"), None);
+    }
+
+    #[test]
+    fn a_damaged_file_stops_the_start_and_says_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kvConfig.json");
+        std::fs::write(&path, r#"{"configTable":{"ns":"#).unwrap();
+
+        let error = KvConfig::open(&path).unwrap_err().to_string();
+
+        assert!(
+            error.contains("kvConfig.json is damaged: repair it, or move it away"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_change_the_disk_refuses_is_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let kv = KvConfig::open(&directory.path().join("kvConfig.json")).unwrap();
+        kv.put("ns", "key", "old").unwrap();
+        // A directory where the new file would be written.
+        std::fs::create_dir(directory.path().join("kvConfig.json.tmp")).unwrap();
+
+        let error = kv.put("ns", "key", "new").unwrap_err();
+
+        assert!(matches!(error, KvChangeError::Persist { .. }), "{error}");
+        assert_eq!(kv.get("ns", "key").as_deref(), Some("old"));
+    }
+
+    #[test]
+    fn an_entry_beyond_the_limit_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let kv = KvConfig::open(&directory.path().join("kvConfig.json")).unwrap();
+        let value = "v".repeat(MAX_ENTRY_BYTES);
+        assert!(matches!(
+            kv.put("ns", "key", &value),
+            Err(KvChangeError::TooLarge { .. })
+        ));
+        assert_eq!(kv.namespace("ns"), None);
+    }
+}
