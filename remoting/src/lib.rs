@@ -1,4 +1,31 @@
-//! See ARCHITECTURE.md.
+//! The remoting protocol: frames, headers, bodies, server and client.
+//!
+//! ```text
+//!   socket ─> Frame ─> Call ─> routes! table ─> Request<H> ─> handler ─> Outcome ─> WriteQueue ─> socket
+//!             frame.rs         routes.rs        request.rs                          write_queue.rs
+//!               │
+//!               └ header_json.rs, header_rocketmq.rs: the two header dialects; both yield fields.rs
+//! ```
+//!
+//! | file            | concept                                                                   |
+//! | --------------- | ------------------------------------------------------------------------- |
+//! | `codes.rs`      | every request and response code                                           |
+//! | `frame.rs`      | one request or answer as it travels                                       |
+//! | `fields.rs`     | the custom header; `header!` declares one                                 |
+//! | `header/`       | the headers of the protocol                                               |
+//! | `body/`         | the bodies of the protocol, and the JSON dialect they need                |
+//! | `request.rs`    | what a handler gets and gives back                                        |
+//! | `routes.rs`     | `routes!`: from code to handler                                           |
+//! | `connection.rs` | what anyone may hold of a peer                                            |
 #![forbid(unsafe_code)]
 
 pub mod body;
+pub mod codes;
+pub mod connection;
+pub mod fields;
+pub mod frame;
+mod header_json;
+mod header_rocketmq;
+pub mod request;
+pub mod routes;
+mod write_queue;
