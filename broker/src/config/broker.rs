@@ -190,6 +190,9 @@ properties! {
         "transactionMetricFlushInterval" transaction_metric_flush_interval: i64 = 10_000, live;
         "transactionOpMsgMaxSize" transaction_op_msg_max_size: i32 = 4096, live;
         "transactionOpBatchInterval" transaction_op_batch_interval: i32 = 3000, live;
+        "transactionCheckRocksdbCoreThreads" transaction_check_rocksdb_core_threads: i32 = 2, restart;
+        "transactionCheckRocksdbMaxThreads" transaction_check_rocksdb_max_threads: i32 = 5, restart;
+        "transactionCheckRocksdbQueueCapacity" transaction_check_rocksdb_queue_capacity: i32 = 2000, restart;
 
         // Pop and server-side rebalance.
         "serverLoadBalancerEnable" server_load_balancer_enable: bool = true, live;
@@ -233,6 +236,30 @@ properties! {
         "appendCkAsync" append_ck_async: bool = false, live;
         "recallMessageEnable" recall_message_enable: bool = false, live;
         "allowRecallWhenBrokerNotWriteable" allow_recall_when_broker_not_writeable: bool = true, live;
+        "popFromRetryProbabilityForPriority" pop_from_retry_probability_for_priority: i32 = 0, live;
+        "priorityOrderAsc" priority_order_asc: bool = true, live;
+        "popReviveConcurrency" pop_revive_concurrency: i32 = 32, restart;
+        "popReviveSkipIfGroupAbsent" pop_revive_skip_if_group_absent: bool = true, live;
+        "useSeparateRetryQueue" use_separate_retry_queue: bool = false, live;
+        "useMessageFilterForNotification" use_message_filter_for_notification: bool = true, live;
+        "maxMessageFilterNumForNotification" max_message_filter_num_for_notification: i32 = 64, live;
+
+        // Lite topics.
+        "enableLiteEventMode" enable_lite_event_mode: bool = true, restart;
+        "enableLitePopLog" enable_lite_pop_log: bool = false, restart;
+        "liteEventCheckInterval" lite_event_check_interval: i64 = 10_000, restart;
+        "liteEventFullDispatchDelayTime" lite_event_full_dispatch_delay_time: i64 = 10_000, restart;
+        "liteEventFullDispatchDelayTimeForWildcardGroup" lite_event_full_dispatch_delay_time_for_wildcard_group: i64 = 10_000, restart;
+        "liteLagCountMetricsEnable" lite_lag_count_metrics_enable: bool = false, restart;
+        "liteLagLatencyCollectEnable" lite_lag_latency_collect_enable: bool = false, restart;
+        "liteLagLatencyMetricsEnable" lite_lag_latency_metrics_enable: bool = false, restart;
+        "liteLagLatencyTopK" lite_lag_latency_top_k: i32 = 50, restart;
+        "liteSubscriptionCheckInterval" lite_subscription_check_interval: i64 = 120_000, restart;
+        "liteSubscriptionCheckTimeoutMills" lite_subscription_check_timeout_mills: i64 = 180_000, restart;
+        "liteTtlCheckInterval" lite_ttl_check_interval: i64 = 120_000, restart;
+        "maxClientEventCount" max_client_event_count: i32 = 100, restart;
+        "maxLiteSubscriptionCount" max_lite_subscription_count: i32 = 100_000, restart;
+        "minLiteTTl" min_lite_ttl: i64 = 900_000, restart;
 
         // Metrics.
         "metricsExporterType" metrics_exporter_type: MetricsExporterType = MetricsExporterType::Disable, restart;
@@ -254,6 +281,7 @@ properties! {
         "enableStatsMetrics" enable_stats_metrics: bool = true, restart;
         "enableRequestMetrics" enable_request_metrics: bool = true, restart;
         "enableLagAndDlqMetrics" enable_lag_and_dlq_metrics: bool = true, restart;
+        "metricsExportBatchMaxDataPoints" metrics_export_batch_max_data_points: i32 = 1000, restart;
 
         // Slaves, controller, escape: the broker refuses to start with the modes it does not have.
         "enableControllerMode" enable_controller_mode: bool = false, restart;
@@ -271,13 +299,15 @@ properties! {
         "forwardTimeout" forward_timeout: i64 = 3000, restart;
         "cleanOfflineBrokerInterval" clean_offline_broker_interval: i32 = 30_000, restart;
 
-        // Cold data, plug-ins, security.
+        // Cold data, plug-ins, config stores, security.
         "coldCtrStrategyEnable" cold_ctr_strategy_enable: bool = false, restart;
         "usePIDColdCtrStrategy" use_pid_cold_ctr_strategy: bool = true, restart;
         "cgColdReadThreshold" cg_cold_read_threshold: i64 = 3_145_728, restart;
         "globalColdReadThreshold" global_cold_read_threshold: i64 = 104_857_600, restart;
         "messageStorePlugIn" message_store_plug_in: String = String::new(), restart;
         "configManagerVersion" config_manager_version: String = "v1".to_owned(), restart;
+        "persistConsumerOffsetIncrementally" persist_consumer_offset_incrementally: bool = false, restart;
+        "useSingleRocksDBForAllConfigs" use_single_rocksdb_for_all_configs: bool = false, restart;
         "aclEnable" acl_enable: bool = false, restart;
 
         // Thread pools, their queues and other shapes of the reference's inside. This broker has none of them; the keys

@@ -1,13 +1,19 @@
-//! What an operator may set: the keys, one declaration each.
+//! What an operator may set: the keys, one declaration each; the file they come from; the running broker's values.
 //!
 //! ```text
-//! broker.rs     BrokerConfig                           host.rs   the defaults that depend on the host
-//! remoting.rs   NettyServerConfig, NettyClientConfig   (MessageStoreConfig is the store's)
+//! broker.rs         BrokerConfig                           host.rs   the defaults that depend on the host
+//! remoting.rs       NettyServerConfig, NettyClientConfig   (MessageStoreConfig is the store's)
+//! settings.rs       Settings: all of them, read from a file and checked before a start
+//! configuration.rs  Configuration: the same while the broker runs, shown and changed by admin requests
 //! ```
 
 mod broker;
+mod configuration;
 pub mod host;
 mod remoting;
+mod settings;
 
 pub use broker::{BrokerConfig, IMPORTANT_KEYS, MessageRequestMode, MetricsExporterType};
+pub use configuration::{Configuration, UpdateError, Updated};
 pub use remoting::{NettyClientConfig, NettyServerConfig};
+pub use settings::{ConfigError, Loaded, Settings, namesrv_addresses};
