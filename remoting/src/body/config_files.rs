@@ -123,7 +123,7 @@ pub struct ConsumerOrderInfoFile {
 
 /// The last batch handed out of one queue in order.
 ///
-/// Reference: OrderedConsumptionLevel, OrderInfo
+/// Reference: ConsumerOrderInfoManager.OrderInfo
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OrderInfo {

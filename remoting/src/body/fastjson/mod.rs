@@ -75,3 +75,6 @@ impl serde::de::Error for Error {
         Error::Mismatch(message.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;
