@@ -392,7 +392,11 @@ macro_rules! header {
     )*) => {
         #[derive(Clone, Debug, PartialEq)]
         $($head)* {
-            $($(#[$meta])* pub $field: $type,)*
+            $(
+                $(#[$meta])*
+                #[doc = concat!("Wire name: `", $wire, "`.")]
+                pub $field: $type,
+            )*
         }
     };
     (@impls $name:ident [$($generics:tt)*] $life:lifetime; $(

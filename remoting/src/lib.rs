@@ -24,6 +24,7 @@ pub mod codes;
 pub mod connection;
 pub mod fields;
 pub mod frame;
+pub mod header;
 mod header_json;
 mod header_rocketmq;
 pub mod request;
