@@ -4,6 +4,7 @@
 //!   clock        wall and monotonic time; the one place that asks the system for it
 //!   service      background work: one lifecycle for all of it
 //!   properties   Java .properties text and one declaration per config struct
+//!   local_time   the hour of the day, the next midnight, times as text, in the host's time zone
 //!   log          console and rolling log files
 //!   names        system topics and groups, %RETRY% and %DLQ% names, validation
 //!   version      protocol version numbers
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod local_time;
 pub mod log;
 pub mod message;
 pub mod names;

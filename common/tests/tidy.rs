@@ -13,7 +13,10 @@ struct Line {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the workspace")
+        .to_owned()
 }
 
 fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -37,10 +40,18 @@ fn code_lines() -> Vec<Line> {
     let mut lines = Vec::new();
     for path in files.iter().filter(|path| !path.ends_with("tests/tidy.rs")) {
         let text = fs::read_to_string(path).expect("sources are UTF-8");
-        let file = path.strip_prefix(&root).expect("found below the root").display().to_string();
+        let file = path
+            .strip_prefix(&root)
+            .expect("found below the root")
+            .display()
+            .to_string();
         for (index, text) in text.lines().enumerate() {
             if !text.trim_start().starts_with("//") {
-                lines.push(Line { file: file.clone(), number: index + 1, text: text.to_owned() });
+                lines.push(Line {
+                    file: file.clone(),
+                    number: index + 1,
+                    text: text.to_owned(),
+                });
             }
         }
     }
@@ -58,25 +69,33 @@ fn offenders(is_offence: impl Fn(&str) -> bool, allowed: &[&str]) -> Vec<String>
 
 fn has_word(text: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(word).any(|(at, _)| {
-        !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part)
-    })
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part))
 }
 
 const NONE: Vec<String> = Vec::new();
 
 #[test]
 fn unsafe_code_stands_in_one_module() {
-    assert_eq!(offenders(|line| has_word(line, "unsafe"), &["store/src/mapped_file.rs"]), NONE);
+    assert_eq!(
+        offenders(|line| has_word(line, "unsafe"), &["store/src/mapped_file.rs"]),
+        NONE
+    );
 }
 
 #[test]
 fn the_wall_clock_is_asked_in_one_file() {
-    assert_eq!(offenders(|line| line.contains("SystemTime::now"), &["common/src/clock.rs"]), NONE);
+    assert_eq!(
+        offenders(|line| line.contains("SystemTime::now"), &["common/src/clock.rs"]),
+        NONE
+    );
 }
 
 #[test]
 fn nothing_is_left_for_later_in_the_code() {
     let placeholders = ["todo!(", "unimplemented!(", "dbg!(", "#[ignore"];
-    assert_eq!(offenders(|line| placeholders.iter().any(|word| line.contains(word)), &[]), NONE);
+    assert_eq!(
+        offenders(|line| placeholders.iter().any(|word| line.contains(word)), &[]),
+        NONE
+    );
 }
