@@ -94,6 +94,8 @@ abstract class CompatTest {
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         // A rebalance that loses the race for the heartbeat lock is told to the broker by the next heartbeat only.
         consumer.setHeartbeatBrokerInterval(2_000);
+        // Soon enough to learn of the retry topic, which the broker creates when the group is first heard of.
+        consumer.setPollNameServerInterval(1_000);
         // The same race makes the first pull fail; the client would then wait 3 s.
         consumer.setPullTimeDelayMillsWhenException(200);
         consumer.setConsumeThreadMin(2);
