@@ -19,6 +19,7 @@ final class Pair {
         "maxIndexNum", "20000");
 
     private static Pair shared;
+    private static Pair strict;
 
     final Server namesrv;
     final Server broker;
@@ -35,6 +36,14 @@ final class Pair {
             shared = start("shared", Map.of());
         }
         return shared;
+    }
+
+    /** The pair whose broker creates no topics, syncs each message, and may be stopped and killed: see {@link StrictPair}. */
+    static synchronized Pair strict() {
+        if (strict == null) {
+            strict = start("strict", Map.of("autoCreateTopicEnable", "false", "flushDiskType", "SYNC_FLUSH"));
+        }
+        return strict;
     }
 
     /** A pair of its own, to stop, kill or configure. */
