@@ -14,6 +14,10 @@ pub const BENCHMARK_TOPIC: &str = "BenchmarkTest";
 pub const TRANS_HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 /// Which half messages are done.
 pub const TRANS_OP_HALF_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
+/// Half messages of the RocksDB variant; exists on every 5.5.0 broker.
+pub const ROCKSDB_TRANS_HALF_TOPIC: &str = "RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC";
+/// Which of those are done.
+pub const ROCKSDB_TRANS_OP_HALF_TOPIC: &str = "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC";
 /// Half messages that nobody decided.
 pub const TRANS_CHECK_MAX_TIME_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 /// Message traces.
@@ -71,7 +75,8 @@ pub const RETRY_TOPIC_MAX_LENGTH: usize = 255;
 /// The longest group name. Reference: `Validators.CHARACTER_MAX_LENGTH`, enforced by clients.
 pub const GROUP_MAX_LENGTH: usize = 255;
 
-const SYSTEM_TOPICS: [&str; 10] = [
+/// The topics of the broker that have fixed names.
+pub const SYSTEM_TOPICS: [&str; 10] = [
     AUTO_CREATE_TOPIC,
     SCHEDULE_TOPIC,
     BENCHMARK_TOPIC,

@@ -1,0 +1,128 @@
+//! DelayOffsets: how far each delay level is delivered, and the file `delayOffset.json`.
+//!
+//! Written every `flushDelayOffsetInterval` and at the end; what a crash loses is delivered again.
+//! Reference: `ScheduleMessageService.offsetTable`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use common::clock::Clock;
+use common::properties::Live;
+use remoting::body::{DataVersion, DelayOffsetSerializeWrapper};
+
+use super::persist::{PersistError, Table, TableFile};
+use crate::config::BrokerConfig;
+
+const FILE_NAME: &str = "delayOffset.json";
+
+type FlushLog = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
+
+/// Per delay level: the queue offset in the schedule topic that is delivered next.
+pub struct DelayOffsets {
+    state: Mutex<State>,
+    file: TableFile,
+    clock: Arc<dyn Clock>,
+    config: Arc<Live<BrokerConfig>>,
+    flush_log: OnceLock<FlushLog>,
+}
+
+#[derive(Default)]
+struct State {
+    offsets: BTreeMap<i32, i64>,
+    version: DataVersion,
+    /// Since the version was last raised.
+    changes: i64,
+}
+
+impl DelayOffsets {
+    /// Reads `delayOffset.json` in `config_dir`.
+    pub fn open(
+        config_dir: &Path,
+        clock: Arc<dyn Clock>,
+        config: Arc<Live<BrokerConfig>>,
+    ) -> anyhow::Result<DelayOffsets> {
+        let file = TableFile::new(config_dir.join(FILE_NAME));
+        let saved: DelayOffsetSerializeWrapper = file.load(clock.wall_ms())?.unwrap_or_default();
+        Ok(DelayOffsets {
+            state: Mutex::new(State {
+                offsets: saved.offset_table,
+                version: saved.data_version,
+                changes: 0,
+            }),
+            file,
+            clock,
+            config,
+            flush_log: OnceLock::new(),
+        })
+    }
+
+    /// Has `flush_log` called before each write of the file, to bring every delivered copy to the disk first.
+    ///
+    /// Else a power failure could keep the progress and lose a copy that the log had not flushed yet: the message
+    /// would be gone although its sender was told that it is safe.
+    pub fn flush_log_first(&self, flush_log: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static) {
+        // Set once, when the store is open.
+        let _ = self.flush_log.set(Box::new(flush_log));
+    }
+
+    /// The next offset of a level; `None` when nothing was ever delivered there.
+    pub fn get(&self, level: i32) -> Option<i64> {
+        self.lock().offsets.get(&level).copied()
+    }
+
+    /// Records the next offset of a level.
+    pub fn set(&self, level: i32, offset: i64) {
+        {
+            let mut state = self.lock();
+            if state.offsets.insert(level, offset) == Some(offset) {
+                return;
+            }
+            state.changes += 1;
+            if state.changes >= self.config.get().delay_offset_update_version_step {
+                state.changes = 0;
+                state.version.next(self.clock.wall_ms());
+            }
+        }
+        self.file.mark_changed();
+    }
+
+    /// All levels: the file's content and the answer to GET_ALL_DELAY_OFFSET.
+    pub fn snapshot(&self) -> DelayOffsetSerializeWrapper {
+        let state = self.lock();
+        DelayOffsetSerializeWrapper {
+            data_version: state.version,
+            offset_table: state.offsets.clone(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Table for DelayOffsets {
+    fn file(&self) -> &TableFile {
+        &self.file
+    }
+
+    fn flush(&self) -> Result<(), PersistError> {
+        self.file.flush_with(|| {
+            // The snapshot first: only the copies it counts need to be on disk.
+            let snapshot = self.snapshot();
+            if let Some(flush_log) = self.flush_log.get() {
+                flush_log().map_err(|source| PersistError::Prerequisite {
+                    path: self.file.path().to_owned(),
+                    source,
+                })?;
+            }
+            Ok(snapshot)
+        })
+    }
+}
+
+impl std::fmt::Debug for DelayOffsets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DelayOffsets").finish_non_exhaustive()
+    }
+}

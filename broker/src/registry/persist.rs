@@ -1,0 +1,331 @@
+//! Config files: how a table of the broker is loaded from its JSON file and written back.
+//!
+//! ```text
+//!   write X:  X.tmp written and synced ── X renamed to X.bak ── X.tmp renamed to X ── directory synced
+//!   load X:   X whole? use it.   missing or empty? X.bak.   damaged? kept aside as X.corrupt-<ms>, then X.bak.
+//! ```
+//!
+//! Invariants
+//! - At every moment X or X.bak is whole, so a crash loses at most the last write.
+//! - A write that fails leaves X and X.bak as they were, and is tried again.
+//! - A damaged file never takes the place of a whole X.bak.
+//!
+//! Java brokers read these files and ours theirs. Reference: `ConfigManager`, which writes X in place.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use common::clock::Now;
+use common::service::{Next, Service, Waker};
+use remoting::body::fastjson;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// The least time between two writes of one file, so that a flood of changes costs a bounded number of them.
+const MIN_GAP: Duration = Duration::from_millis(100);
+/// When a failed write is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long the service sleeps when no file has a period.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Why a table is not on disk.
+#[derive(Debug, Error)]
+pub enum PersistError {
+    /// The file system refused.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The table has no JSON form.
+    #[error("encode {path}: {source}")]
+    Encode {
+        /// The file it was meant for.
+        path: PathBuf,
+        /// Why.
+        source: fastjson::Error,
+    },
+    /// Something that must be on disk before this table is not.
+    #[error("{path} must wait: {source}")]
+    Prerequisite {
+        /// The file that was not written.
+        path: PathBuf,
+        /// What stands in the way.
+        source: anyhow::Error,
+    },
+}
+
+/// A table that lives in a config file.
+pub trait Table: Send + Sync {
+    /// Its file.
+    fn file(&self) -> &TableFile;
+
+    /// Brings the file up to date, if it is not; returns when it is on disk.
+    fn flush(&self) -> Result<(), PersistError>;
+}
+
+/// The config file of one table: where it is, and whether it is up to date.
+#[derive(Debug)]
+pub struct TableFile {
+    path: PathBuf,
+    /// Changes of the table since it was opened.
+    changes: AtomicU64,
+    /// How many of them the file holds. Held while writing: two writers must not mix their steps.
+    written: Mutex<u64>,
+    waker: OnceLock<PersistWaker>,
+}
+
+/// Wakes the [`Persist`] service for a file that is to be written at once.
+pub type PersistWaker = Waker;
+
+impl TableFile {
+    /// The file at `path`; nothing is read yet.
+    pub fn new(path: PathBuf) -> Self {
+        TableFile {
+            path,
+            changes: AtomicU64::new(0),
+            written: Mutex::new(0),
+            waker: OnceLock::new(),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The table has changed. Cheap: the file is written by the [`Persist`] service. Returns the number of changes.
+    pub fn mark_changed(&self) -> u64 {
+        let changes = self.changes.fetch_add(1, Ordering::Release) + 1;
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+        changes
+    }
+
+    /// Whether the table has changed since the file was written.
+    pub fn is_behind(&self) -> bool {
+        self.changes.load(Ordering::Acquire) != *self.lock_written()
+    }
+
+    /// Writes what `snapshot` returns, unless the file is up to date. The snapshot must hold every change that was
+    /// marked before it was asked for.
+    pub fn flush_with<T: Serialize>(
+        &self,
+        snapshot: impl FnOnce() -> Result<T, PersistError>,
+    ) -> Result<(), PersistError> {
+        let mut written = self.lock_written();
+        // Read before the snapshot: a change in between is written now and once more later, never not at all.
+        let changes = self.changes.load(Ordering::Acquire);
+        if *written == changes {
+            return Ok(());
+        }
+        let text = fastjson::to_pretty(&snapshot()?).map_err(|source| PersistError::Encode {
+            path: self.path.clone(),
+            source,
+        })?;
+        replace(&self.path, &text)?;
+        *written = changes;
+        Ok(())
+    }
+
+    /// Reads the table by the rules above; `None` when there is no file yet. `now_ms` names a damaged file's copy.
+    pub fn load<T: DeserializeOwned>(&self, now_ms: i64) -> anyhow::Result<Option<T>> {
+        match read_if_any(&self.path)? {
+            Some(text) => match fastjson::from_slice(&text) {
+                Ok(table) => return Ok(Some(table)),
+                Err(error) => self.set_aside(now_ms, &error)?,
+            },
+            // An empty X must not be renamed over X.bak by the next write.
+            None => remove_if_any(&self.path)?,
+        }
+        self.load_backup()
+    }
+
+    fn load_backup<T: DeserializeOwned>(&self) -> anyhow::Result<Option<T>> {
+        let backup = with_suffix(&self.path, ".bak");
+        let Some(text) = read_if_any(&backup)? else {
+            return Ok(None);
+        };
+        let table = fastjson::from_slice(&text).with_context(|| {
+            format!(
+                "read {}: repair it, or move it away to start with an empty table",
+                backup.display()
+            )
+        })?;
+        tracing::warn!(
+            "{} is missing or damaged: using {}, which lacks the last write",
+            self.path.display(),
+            backup.display()
+        );
+        Ok(Some(table))
+    }
+
+    fn set_aside(&self, now_ms: i64, error: &fastjson::Error) -> anyhow::Result<()> {
+        let aside = with_suffix(&self.path, &format!(".corrupt-{now_ms}"));
+        fs::rename(&self.path, &aside)
+            .with_context(|| format!("move damaged {} to {}", self.path.display(), aside.display()))?;
+        tracing::error!(
+            "{} is damaged and not used, kept as {}: {error}",
+            self.path.display(),
+            aside.display()
+        );
+        Ok(())
+    }
+
+    fn lock_written(&self) -> std::sync::MutexGuard<'_, u64> {
+        self.written
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The content of a file; `None` when it is missing or empty.
+fn read_if_any(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+fn remove_if_any(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove empty {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts a new file in the place of `path`, and `path` in the place of its backup.
+fn replace(path: &Path, text: &[u8]) -> Result<(), PersistError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| PersistError::Io { action, path, source }
+    };
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).map_err(failed("create directory", directory))?;
+
+    let fresh = with_suffix(path, ".tmp");
+    write_and_sync(&fresh, text).map_err(failed("write", &fresh))?;
+    match fs::rename(path, with_suffix(path, ".bak")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("rename to .bak", path)(error));
+        }
+        _ => {}
+    }
+    fs::rename(&fresh, path).map_err(failed("rename to", path))?;
+    // Without this the directory may still show the old names after a power failure.
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed("sync directory", directory))
+}
+
+fn write_and_sync(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
+/// The service that writes the tables' files: some as soon as they change, the others periodically, all at the end.
+pub struct Persist {
+    waker: PersistWaker,
+    entries: Vec<Entry>,
+    wait: Duration,
+}
+
+struct Entry {
+    table: Arc<dyn Table>,
+    /// Time between two writes; with zero, a change wakes the service.
+    period: Duration,
+    /// Not before this time.
+    due: Duration,
+}
+
+impl Persist {
+    /// No tables yet. `waker` is the one the service is started with.
+    pub fn new(waker: &PersistWaker) -> Self {
+        Persist {
+            waker: waker.clone(),
+            entries: Vec::new(),
+            wait: Duration::ZERO,
+        }
+    }
+
+    /// Writes this table as soon as it changes.
+    pub fn on_change(mut self, table: Arc<dyn Table>) -> Self {
+        // Set once: a table belongs to one service.
+        let _ = table.file().waker.set(self.waker.clone());
+        self.entries.push(Entry::new(table, Duration::ZERO));
+        self
+    }
+
+    /// Writes this table periodically, if it has changed.
+    pub fn every(mut self, period: Duration, table: Arc<dyn Table>) -> Self {
+        self.entries.push(Entry::new(table, period.max(MIN_GAP)));
+        self
+    }
+}
+
+impl Entry {
+    fn new(table: Arc<dyn Table>, period: Duration) -> Self {
+        Entry {
+            table,
+            period,
+            due: Duration::ZERO,
+        }
+    }
+
+    /// Writes the table if it is due and has changed. Returns when to look again.
+    fn run(&mut self, now: Duration, stopping: bool) -> Duration {
+        if now < self.due && !stopping {
+            return self.due - now;
+        }
+        let gap = match self.table.file().is_behind().then(|| self.table.flush()) {
+            // A change will wake the service.
+            None if self.period.is_zero() => return IDLE,
+            None | Some(Ok(())) => self.period.max(MIN_GAP),
+            Some(Err(error)) => {
+                tracing::error!("a config file is not written, will be tried again: {error}");
+                RETRY_AFTER
+            }
+        };
+        self.due = now + gap;
+        gap
+    }
+}
+
+impl Service for Persist {
+    const NAME: &'static str = "Persist";
+
+    fn interval(&self) -> Duration {
+        self.wait
+    }
+
+    fn tick(&mut self, now: Now, stopping: bool) -> anyhow::Result<Next> {
+        self.wait = self
+            .entries
+            .iter_mut()
+            .map(|entry| entry.run(now.monotonic, stopping))
+            .min()
+            .unwrap_or(IDLE);
+        Ok(Next::Idle)
+    }
+}

@@ -1,0 +1,411 @@
+//! Topics: the topic table and its file `topics.json`.
+//!
+//! ```text
+//!   open ── system topics, then what topics.json says over them
+//!   get ── every send and pull: one sharded read
+//!   create_on_send ── a producer's first message: inherits from a template topic
+//!   put, remove ── an operator
+//! ```
+//!
+//! A change raises the DataVersion under one lock, then is in the table, then marks the file and calls the listener
+//! (registration with the name servers). Reference: `TopicConfigManager`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use common::clock::Clock;
+use common::names;
+use common::properties::Live;
+use dashmap::DashMap;
+use remoting::body::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
+use store::MessageStoreConfig;
+
+use super::persist::{PersistError, Table, TableFile};
+use crate::config::BrokerConfig;
+
+/// Permission bits of a topic. Reference: `PermName`.
+pub mod perm {
+    /// New topics may inherit from it.
+    pub const INHERIT: i32 = 1;
+    /// Producers may send.
+    pub const WRITE: i32 = 2;
+    /// Consumers may read.
+    pub const READ: i32 = 4;
+}
+
+/// With so many topics, sends create no more of them: a client with a bug must not fill the disk with queues.
+/// Operators may still create any number.
+pub const AUTO_CREATE_LIMIT: usize = 100_000;
+
+const FILE_NAME: &str = "topics.json";
+const SCHEDULE_QUEUES: i32 = 18;
+const BENCHMARK_QUEUES: i32 = 1024;
+const CLUSTER_QUEUES: i32 = 16;
+
+type ChangeListener = Box<dyn Fn() + Send + Sync>;
+
+/// The topics of this broker.
+pub struct Topics {
+    table: DashMap<String, Arc<TopicConfig>, foldhash::fast::RandomState>,
+    /// Held through every change: two changes must not build on the same old entry.
+    version: Mutex<DataVersion>,
+    file: TableFile,
+    clock: Arc<dyn Clock>,
+    config: Arc<Live<BrokerConfig>>,
+    system_topics: BTreeSet<String>,
+    on_change: OnceLock<ChangeListener>,
+}
+
+impl Topics {
+    /// Reads `topics.json` in `config_dir` and adds the system topics it lacks.
+    pub fn open(
+        config_dir: &Path,
+        clock: Arc<dyn Clock>,
+        config: Arc<Live<BrokerConfig>>,
+        store_config: &MessageStoreConfig,
+    ) -> anyhow::Result<Topics> {
+        let file = TableFile::new(config_dir.join(FILE_NAME));
+        let saved: Option<TopicConfigSerializeWrapper> = file.load(clock.wall_ms())?;
+        let created = system_topics(&config.get(), store_config);
+        let topics = Topics {
+            table: DashMap::default(),
+            version: Mutex::default(),
+            file,
+            system_topics: system_topic_names(&created),
+            clock,
+            config,
+            on_change: OnceLock::new(),
+        };
+        for topic in created {
+            topics.insert(topic);
+        }
+        match saved {
+            Some(saved) => topics.fill(saved),
+            None => {
+                topics.file.mark_changed();
+            }
+        }
+        Ok(topics)
+    }
+
+    fn fill(&self, saved: TopicConfigSerializeWrapper) {
+        *self.lock() = saved.data_version;
+        for (name, mut topic) in saved.topic_config_table {
+            topic.topic_name = name;
+            self.insert(topic);
+        }
+    }
+
+    /// Calls `listener` after every change of the table; the first one set stays.
+    pub fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
+        // One listener by design: the registration.
+        let _ = self.on_change.set(Box::new(listener));
+    }
+
+    /// The configuration of a topic.
+    pub fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
+        self.table.get(topic).map(|found| Arc::clone(&found))
+    }
+
+    /// Whether the topic exists.
+    pub fn contains(&self, topic: &str) -> bool {
+        self.table.contains_key(topic)
+    }
+
+    /// Number of topics.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is no topic at all.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Whether the topic's messages must stay in order.
+    pub fn is_order(&self, topic: &str) -> bool {
+        self.table.get(topic).is_some_and(|found| found.order)
+    }
+
+    /// The topic of a producer's first message: made from `default_topic` if that exists and may be inherited from.
+    ///
+    /// `queue_nums` is what the producer wants, the template's write queues are the limit; the topic then exists
+    /// whoever made it. Reference: `createTopicInSendMessageMethod`.
+    pub fn create_on_send(
+        &self,
+        topic: &str,
+        default_topic: &str,
+        queue_nums: i32,
+        sys_flag: i32,
+        remote: SocketAddr,
+    ) -> Option<Arc<TopicConfig>> {
+        let created = {
+            let mut version = self.lock();
+            if let Some(existing) = self.get(topic) {
+                return Some(existing);
+            }
+            let template = self.template(topic, default_topic, remote)?;
+            let queue_nums = queue_nums.min(template.write_queue_nums).max(0);
+            let config = TopicConfig {
+                perm: template.perm & !perm::INHERIT,
+                topic_sys_flag: sys_flag,
+                topic_filter_type: template.topic_filter_type,
+                ..TopicConfig::new(topic, queue_nums)
+            };
+            tracing::info!(topic, default_topic, queue_nums, %remote, "topic created by a send");
+            self.commit(&mut version, config)
+        };
+        self.changed();
+        Some(created)
+    }
+
+    /// A topic the broker makes for a group: retry, dead letters. Of an existing one only `order` is changed.
+    ///
+    /// Bounded by the number of groups. Reference: `createTopicInSendMessageBackMethod`.
+    pub fn create_on_send_back(
+        &self,
+        topic: &str,
+        queue_nums: i32,
+        perm: i32,
+        order: bool,
+        sys_flag: i32,
+    ) -> Arc<TopicConfig> {
+        // Every heartbeat comes here: no lock when nothing changes.
+        if let Some(existing) = self.get(topic).filter(|existing| existing.order == order) {
+            return existing;
+        }
+        let changed = {
+            let mut version = self.lock();
+            let config = match self.get(topic) {
+                Some(existing) if existing.order == order => return existing,
+                Some(existing) => TopicConfig {
+                    order,
+                    ..(*existing).clone()
+                },
+                None => TopicConfig {
+                    perm,
+                    order,
+                    topic_sys_flag: sys_flag,
+                    ..TopicConfig::new(topic, queue_nums)
+                },
+            };
+            tracing::info!(topic, order, "topic created or changed for a group");
+            self.commit(&mut version, config)
+        };
+        self.changed();
+        changed
+    }
+
+    /// Puts `config` if the topic does not exist; returns what then exists. Reference: `createTopicIfAbsent`.
+    pub fn create_if_absent(&self, config: TopicConfig) -> Arc<TopicConfig> {
+        let created = {
+            let mut version = self.lock();
+            if let Some(existing) = self.get(&config.topic_name) {
+                return existing;
+            }
+            tracing::info!(topic = config.topic_name, "topic created");
+            self.commit(&mut version, config)
+        };
+        self.changed();
+        created
+    }
+
+    /// Creates or replaces a topic as it stands; merging of attributes is the caller's.
+    pub fn put(&self, config: TopicConfig) -> Arc<TopicConfig> {
+        let put = {
+            let mut version = self.lock();
+            tracing::info!(topic = config.topic_name, old = ?self.get(&config.topic_name), new = ?config, "topic put");
+            self.commit(&mut version, config)
+        };
+        self.changed();
+        put
+    }
+
+    /// Changes an existing topic in place, e.g. one of its flags; `None` when it does not exist.
+    pub fn update(&self, topic: &str, change: impl FnOnce(&mut TopicConfig)) -> Option<Arc<TopicConfig>> {
+        let updated = {
+            let mut version = self.lock();
+            let mut config = (*self.get(topic)?).clone();
+            change(&mut config);
+            self.commit(&mut version, config)
+        };
+        self.changed();
+        Some(updated)
+    }
+
+    /// Removes a topic; false when it does not exist.
+    pub fn remove(&self, topic: &str) -> bool {
+        {
+            let mut version = self.lock();
+            let Some((_, removed)) = self.table.remove(topic) else {
+                return false;
+            };
+            tracing::info!(topic, ?removed, "topic removed");
+            version.next(self.clock.wall_ms());
+        }
+        self.changed();
+        true
+    }
+
+    /// The version of the table.
+    pub fn data_version(&self) -> DataVersion {
+        *self.lock()
+    }
+
+    /// The table, sorted.
+    pub fn snapshot(&self) -> BTreeMap<String, Arc<TopicConfig>> {
+        self.table
+            .iter()
+            .map(|entry| (entry.key().clone(), Arc::clone(entry.value())))
+            .collect()
+    }
+
+    /// The table with the version that belongs to it.
+    pub fn snapshot_with_version(&self) -> (DataVersion, BTreeMap<String, Arc<TopicConfig>>) {
+        let version = self.lock();
+        (*version, self.snapshot())
+    }
+
+    /// Whether the topic belongs to the broker: the fixed names, and those made from cluster and broker name.
+    pub fn is_system(&self, topic: &str) -> bool {
+        names::is_system_topic(topic) || self.system_topics.contains(topic)
+    }
+
+    /// All topics that belong to the broker, whether they exist or not. Reference: `TopicValidator.getSystemTopicSet`.
+    pub fn system_topics(&self) -> &BTreeSet<String> {
+        &self.system_topics
+    }
+
+    /// The template, if sends may make topics from it now.
+    fn template(&self, topic: &str, default_topic: &str, remote: SocketAddr) -> Option<Arc<TopicConfig>> {
+        let Some(template) = self.get(default_topic) else {
+            tracing::warn!(topic, default_topic, %remote, "topic not created: the default topic does not exist");
+            return None;
+        };
+        let switched_off =
+            default_topic == names::AUTO_CREATE_TOPIC && !self.config.get().auto_create_topic_enable;
+        if switched_off || template.perm & perm::INHERIT == 0 {
+            tracing::warn!(topic, default_topic, perm = template.perm, %remote, "topic not created: the default topic may not be inherited from");
+            return None;
+        }
+        if self.table.len() >= AUTO_CREATE_LIMIT {
+            tracing::warn!(topic, limit = AUTO_CREATE_LIMIT, %remote, "topic not created: too many topics, create it with updateTopic");
+            return None;
+        }
+        Some(template)
+    }
+
+    fn commit(&self, version: &mut MutexGuard<'_, DataVersion>, config: TopicConfig) -> Arc<TopicConfig> {
+        version.next(self.clock.wall_ms());
+        self.insert(config)
+    }
+
+    fn insert(&self, config: TopicConfig) -> Arc<TopicConfig> {
+        let config = Arc::new(config);
+        self.table.insert(config.topic_name.clone(), Arc::clone(&config));
+        config
+    }
+
+    /// After the lock is released: the listener may look at the table.
+    fn changed(&self) {
+        self.file.mark_changed();
+        if let Some(listener) = self.on_change.get() {
+            listener();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DataVersion> {
+        self.version
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn to_file(&self) -> TopicConfigSerializeWrapper {
+        let (data_version, table) = self.snapshot_with_version();
+        TopicConfigSerializeWrapper {
+            data_version,
+            topic_config_table: table
+                .into_iter()
+                .map(|(name, config)| (name, (*config).clone()))
+                .collect(),
+        }
+    }
+}
+
+impl Table for Topics {
+    fn file(&self) -> &TableFile {
+        &self.file
+    }
+
+    fn flush(&self) -> Result<(), PersistError> {
+        self.file.flush_with(|| Ok(self.to_file()))
+    }
+}
+
+impl std::fmt::Debug for Topics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Topics")
+            .field("len", &self.table.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The topics every broker has from its first start. Reference: `TopicConfigManager.init`.
+fn system_topics(config: &BrokerConfig, store_config: &MessageStoreConfig) -> Vec<TopicConfig> {
+    const READ_WRITE: i32 = perm::READ | perm::WRITE;
+    let inherited = |enabled: bool| perm::INHERIT | if enabled { READ_WRITE } else { 0 };
+    let topic = |name: &str, queue_nums: i32, perm: i32| TopicConfig {
+        perm,
+        ..TopicConfig::new(name, queue_nums)
+    };
+    let (cluster, broker) = (&config.broker_cluster_name, &config.broker_name);
+
+    let mut topics = vec![
+        topic(names::SELF_TEST_TOPIC, 1, READ_WRITE),
+        topic(names::BENCHMARK_TOPIC, BENCHMARK_QUEUES, READ_WRITE),
+        topic(cluster, CLUSTER_QUEUES, inherited(config.cluster_topic_enable)),
+        topic(broker, 1, inherited(config.broker_topic_enable)),
+        topic(names::OFFSET_MOVED_EVENT, 1, READ_WRITE),
+        topic(names::SCHEDULE_TOPIC, SCHEDULE_QUEUES, READ_WRITE),
+        topic(&format!("{cluster}{}", names::REPLY_TOPIC_SUFFIX), 1, READ_WRITE),
+        topic(
+            &format!("{}{cluster}", names::REVIVE_LOG_PREFIX),
+            config.revive_queue_num,
+            READ_WRITE,
+        ),
+        topic(
+            &format!("{}{broker}", names::SYNC_BROKER_MEMBER_PREFIX),
+            1,
+            perm::INHERIT,
+        ),
+        topic(names::TRANS_HALF_TOPIC, 1, READ_WRITE),
+        topic(names::TRANS_OP_HALF_TOPIC, 1, READ_WRITE),
+        topic(names::ROCKSDB_TRANS_HALF_TOPIC, 1, READ_WRITE),
+        topic(names::ROCKSDB_TRANS_OP_HALF_TOPIC, 1, READ_WRITE),
+    ];
+    if config.auto_create_topic_enable {
+        topics.push(topic(
+            names::AUTO_CREATE_TOPIC,
+            config.default_topic_queue_nums,
+            inherited(true),
+        ));
+    }
+    if config.trace_topic_enable {
+        topics.push(topic(&config.msg_trace_topic_name, 1, READ_WRITE));
+    }
+    if store_config.timer_wheel_enable {
+        topics.push(topic(names::TIMER_TOPIC, 1, READ_WRITE));
+    }
+    topics
+}
+
+fn system_topic_names(created: &[TopicConfig]) -> BTreeSet<String> {
+    let created = created.iter().map(|topic| topic.topic_name.clone());
+    names::SYSTEM_TOPICS
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(created)
+        .collect()
+}
