@@ -323,6 +323,10 @@ impl Connection {
 }
 
 impl Mailbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.outgoing.is_empty() && self.resumed.is_empty()
+    }
+
     pub(crate) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();

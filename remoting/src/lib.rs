@@ -17,9 +17,16 @@
 //! | `request.rs`    | what a handler gets and gives back                                        |
 //! | `routes.rs`     | `routes!`: from code to handler                                           |
 //! | `connection.rs` | what anyone may hold of a peer                                            |
+//! | `socket.rs`     | the one task that reads and writes a socket                               |
+//! | `write_queue.rs`| frames on their way to a socket                                           |
+//! | `lanes.rs`      | where calls run that may not run on the task of their connection          |
+//! | `hub.rs`        | what all connections of a server or client share; the sweep               |
+//! | `server.rs`     | listen, accept, stop                                                      |
+//! | `client.rs`     | requests to other servers                                                 |
 #![forbid(unsafe_code)]
 
 pub mod body;
+pub mod client;
 pub mod codes;
 pub mod connection;
 pub mod fields;
@@ -27,6 +34,10 @@ pub mod frame;
 pub mod header;
 mod header_json;
 mod header_rocketmq;
+mod hub;
+mod lanes;
 pub mod request;
 pub mod routes;
+pub mod server;
+mod socket;
 mod write_queue;

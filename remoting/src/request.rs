@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use crate::codes::response_code;
 use crate::connection::Connection;
-use crate::fields::{DecodeHeader, EncodeHeader, FieldBuffer, FieldError, Fields};
+use crate::fields::{EncodeHeader, FieldBuffer, FieldError, Fields};
 use crate::frame::{Frame, SerializeType};
 
 /// A request on its way to a handler.
@@ -205,6 +205,10 @@ impl Response {
 
 /// What became of a request.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every outcome is a reply; a box would cost an allocation each"
+)]
 pub enum Outcome {
     /// Answer now.
     Reply(Response),

@@ -1,0 +1,191 @@
+//! Lanes: where calls run that may not run on the task of their connection.
+//!
+//! Both lanes are bounded per connection and per server; a call beyond the bound is refused with SYSTEM_BUSY, as the
+//! reference does when the queue of a thread pool is full. A call that leaves its connection's task has memory of its
+//! own, so a slow one does not keep the read buffer.
+//!
+//! The blocking lane borrows threads from the runtime while there is work, at most `blocking_threads` of them, and gives
+//! them back when its queue is empty: an idle server keeps none.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use crate::codes::{request_name, response_code};
+use crate::connection::Connection;
+use crate::request::{Call, Handled, Refusal};
+use crate::routes::HandlerFuture;
+
+/// Reference: NettyRemotingAbstract, answer when a thread pool rejects
+const OVERLOAD: &str = "[OVERLOAD]system busy, start flow control for a while";
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The lanes blocking and task of one server.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    calls: Arc<AtomicUsize>,
+    max_calls: usize,
+    max_calls_per_connection: usize,
+    pool: Arc<Pool>,
+}
+
+impl Lanes {
+    pub(crate) fn new(blocking_threads: usize, max_calls: usize, max_calls_per_connection: usize) -> Self {
+        let pool = Pool {
+            queue: Mutex::default(),
+            max_threads: blocking_threads.max(1),
+        };
+        Lanes {
+            calls: Arc::default(),
+            max_calls,
+            max_calls_per_connection,
+            pool: Arc::new(pool),
+        }
+    }
+
+    /// Runs a handler on a thread that may block. The answer goes to the mailbox of the connection.
+    pub(crate) fn run_blocking<S: Send + Sync + 'static>(
+        &self,
+        state: &Arc<S>,
+        call: &Call,
+        handler: fn(&S, &Call) -> Handled,
+    ) -> Result<(), Refusal> {
+        let place = self.take_place(&call.connection)?;
+        let call = Call {
+            frame: call.frame.detached(),
+            may_block: true,
+            ..call.clone()
+        };
+        let responder = call.responder();
+        let state = state.clone();
+        self.pool.run(Box::new(move || {
+            let _place = place;
+            responder.finish(guarded(call.frame.code, || handler(&state, &call)));
+        }));
+        Ok(())
+    }
+
+    /// Runs a handler as a task of its own. The answer goes to the mailbox of the connection.
+    pub(crate) fn run_task<S: Send + Sync + 'static>(
+        &self,
+        state: &Arc<S>,
+        call: &Call,
+        handler: fn(Arc<S>, Call) -> HandlerFuture,
+    ) -> Result<(), Refusal> {
+        let place = self.take_place(&call.connection)?;
+        let call = Call {
+            frame: call.frame.detached(),
+            ..call.clone()
+        };
+        let (code, responder, state) = (call.frame.code, call.responder(), state.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            let mut future = handler(state, call);
+            let handled = std::future::poll_fn(|context| {
+                match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+                    Ok(poll) => poll,
+                    Err(panic) => Poll::Ready(Err(panic_refusal(code, panic.as_ref()))),
+                }
+            });
+            responder.finish(handled.await);
+        });
+        Ok(())
+    }
+
+    fn take_place(&self, connection: &Arc<Connection>) -> Result<Place, Refusal> {
+        let place = Place {
+            calls: self.calls.clone(),
+            connection: connection.clone(),
+        };
+        let calls = self.calls.fetch_add(1, Ordering::Relaxed);
+        let of_connection = connection.lane_calls.fetch_add(1, Ordering::Relaxed);
+        if calls >= self.max_calls || of_connection >= self.max_calls_per_connection {
+            return Err(Refusal::new(response_code::SYSTEM_BUSY, OVERLOAD));
+        }
+        Ok(place)
+    }
+}
+
+/// One call's share of the bounds; given back when dropped.
+struct Place {
+    calls: Arc<AtomicUsize>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        self.connection.lane_calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Jobs in order, and the threads that take them. The queue is bounded by the places in the lanes.
+#[derive(Debug)]
+struct Pool {
+    queue: Mutex<Queue>,
+    max_threads: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    threads: usize,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue")
+            .field("jobs", &self.jobs.len())
+            .field("threads", &self.threads)
+            .finish()
+    }
+}
+
+impl Pool {
+    fn run(self: &Arc<Self>, job: Job) {
+        let mut queue = self.queue();
+        queue.jobs.push_back(job);
+        if queue.threads < self.max_threads {
+            queue.threads += 1;
+            let pool = self.clone();
+            tokio::task::spawn_blocking(move || pool.work());
+        }
+    }
+
+    /// Jobs do not panic: the handler inside is guarded.
+    fn work(&self) {
+        loop {
+            let mut queue = self.queue();
+            let Some(job) = queue.jobs.pop_front() else {
+                queue.threads -= 1;
+                return;
+            };
+            drop(queue);
+            job();
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs a handler; a panic becomes an answer and a log line, and the server lives on.
+pub(crate) fn guarded(code: i32, handler: impl FnOnce() -> Handled) -> Handled {
+    // Whatever the handler left half done is behind locks of its own, which are poisoned then.
+    catch_unwind(AssertUnwindSafe(handler)).unwrap_or_else(|panic| Err(panic_refusal(code, panic.as_ref())))
+}
+
+fn panic_refusal(code: i32, panic: &(dyn Any + Send)) -> Refusal {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text");
+    let name = request_name(code).unwrap_or("unknown");
+    tracing::error!(code, name, panic = text, "request handler panicked");
+    Refusal::system_error(format!("handler of {name} panicked: {text}"))
+}
