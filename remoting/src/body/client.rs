@@ -131,7 +131,6 @@ pub enum MessageModel {
 /// Reference: ConsumeFromWhere
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[expect(clippy::enum_variant_names, reason = "the names of the protocol")]
 pub enum ConsumeFromWhere {
     /// At the end
     #[default]

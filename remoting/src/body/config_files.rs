@@ -31,13 +31,14 @@ pub struct ConsumerOffsetFile {
     pub data_version: DataVersion,
     /// Group to its topics; derived from the offsets, ignored when read
     pub group_topic_map: BTreeMap<String, BTreeSet<String>>,
-    /// Lite queues: `topic@group` to offset
+    /// Lite queues: `topic@group` to offset; only in the file of a broker that has them
     pub lmq_offset_table: Option<BTreeMap<String, i64>>,
     /// Committed: `topic@group` to queue id to offset
     pub offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
     /// Pulled: `topic@group` to queue id to offset
     pub pull_offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
     /// Resets not yet seen by the consumer: `topic@group` to queue id to offset
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub reset_offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
 }
 

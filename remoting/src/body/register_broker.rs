@@ -299,4 +299,17 @@ mod tests {
             TopicConfig::new("T", 4)
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn garbage_never_panics(bytes: Vec<u8>, cut in 0usize..200, byte: u8) {
+            let mut parts = body().parts().unwrap();
+            let at = cut % parts.len();
+            parts[at] = byte;
+            // Only a panic would be wrong.
+            let _ = RegisterBrokerBody::from_parts(&parts, 513);
+            let _ = RegisterBrokerBody::from_parts(&bytes, 513);
+            let _ = RegisterBrokerBody::decode(&bytes, true, 513);
+        }
+    }
 }

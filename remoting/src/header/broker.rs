@@ -27,7 +27,7 @@ header! {
     ///
     /// Reference: QueryConsumeQueueRequestHeader
     pub struct QueryConsumeQueueRequestHeader {
-        topic: String = "topic";
+        topic: String = "topic", default String::new();
         queue_id: i32 = "queueId", default 0;
         /// First queue offset wanted.
         index: i64 = "index", default 0;

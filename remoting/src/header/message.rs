@@ -16,7 +16,7 @@ header! {
         index_type: Option<String> = "indexType";
         last_key: Option<String> = "lastKey";
         /// Sent beside the Java header.
-        unique_key_query: bool = "_UNIQUE_KEY_QUERY", default false;
+        unique_key_query: Option<bool> = "_UNIQUE_KEY_QUERY";
     }
 }
 

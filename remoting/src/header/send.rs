@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::fields::{EncodeHeader, FieldBuffer, FieldValue};
+use crate::fields::{DecodeHeader, EncodeHeader, FieldBuffer, FieldError, FieldValue, Fields};
 use crate::header;
 
 header! {
@@ -39,6 +39,12 @@ header! {
 /// Reference: SendMessageRequestHeaderV2
 #[derive(Clone, Debug, PartialEq)]
 pub struct SendMessageRequestHeaderV2<'a>(pub SendMessageRequestHeader<'a>);
+
+impl<'a> DecodeHeader<'a> for SendMessageRequestHeaderV2<'a> {
+    fn decode(fields: Fields<'a>) -> Result<Self, FieldError> {
+        SendMessageRequestHeader::decode(fields).map(SendMessageRequestHeaderV2)
+    }
+}
 
 impl EncodeHeader for SendMessageRequestHeaderV2<'_> {
     fn encode(&self, out: &mut FieldBuffer) {
