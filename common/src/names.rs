@@ -142,9 +142,21 @@ pub fn is_system_group(group: &str) -> bool {
     group.starts_with(SYSTEM_GROUP_PREFIX) || BUILT_IN_GROUPS.contains(&group)
 }
 
-/// Whether a user may create a topic of this name; the limit counts characters.
+/// The light message queue of a light topic inside its topic. Reference: `LiteUtil.toLmqName`.
+pub fn lmq_of_lite_topic(topic: &str, lite_topic: &str) -> String {
+    [LMQ_PREFIX, "$", topic, "$", lite_topic].concat()
+}
+
+/// Whether a topic may have this name; the limit counts characters. Retry and dead-letter topics may be longer, since
+/// they carry the name of a group.
 pub fn validate_topic(topic: &str) -> Result<(), NameError> {
-    validate("topic", topic, TOPIC_MAX_LENGTH)
+    let of_group = topic.starts_with(RETRY_TOPIC_PREFIX) || topic.starts_with(DLQ_TOPIC_PREFIX);
+    let max_length = if of_group {
+        RETRY_TOPIC_MAX_LENGTH
+    } else {
+        TOPIC_MAX_LENGTH
+    };
+    validate("topic", topic, max_length)
 }
 
 /// Whether a user may create a group of this name.
@@ -186,6 +198,8 @@ mod tests {
             Err(NameError::IllegalCharacter("topic"))
         );
         assert_eq!(validate_topic(&"a".repeat(127)), Ok(()));
+        assert_eq!(validate_topic(&retry_topic(&"a".repeat(248))), Ok(()));
+        assert!(validate_topic(&retry_topic(&"a".repeat(249))).is_err());
         assert_eq!(
             validate_topic(&"a".repeat(128)).unwrap_err().to_string(),
             "The specified topic is longer than topic max length."
@@ -197,6 +211,7 @@ mod tests {
         assert_eq!(retry_topic("g"), "%RETRY%g");
         assert_eq!(group_of_retry_topic("%RETRY%g"), Some("g"));
         assert_eq!(group_of_retry_topic("g"), None);
+        assert_eq!(lmq_of_lite_topic("parent", "child"), "%LMQ%$parent$child");
         assert!(is_system_topic("rmq_sys_anything") && !is_system_topic("Orders"));
     }
 }

@@ -5,7 +5,6 @@
 //!   unique key  IP (4)       | pid (2)  | salt (4) | ms (4) | counter (2)  as upper-case hex: 32 characters
 //! ```
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -95,9 +94,12 @@ impl UniqueKeys {
     }
 }
 
+/// By table: every answer to a send carries an id.
 fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in bytes {
-        write!(text, "{byte:02X}").expect("writing to a String cannot fail");
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
 }
 
