@@ -1,6 +1,9 @@
 //! See ARCHITECTURE.md.
 #![forbid(unsafe_code)]
 
+pub mod clients;
 pub mod config;
+pub mod filter;
+pub mod hold;
 pub mod registry;
 pub mod stats;

@@ -1,0 +1,29 @@
+//! One-way requests to clients over their own connections. Reference: `Broker2Client`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use remoting::codes::request_code;
+use remoting::header::NotifyConsumerIdsChangedRequestHeader;
+use remoting::request::OutgoingRequest;
+
+use super::ClientChannel;
+
+/// Tells the members of a consumer group to rebalance now.
+///
+/// A member that cannot be told finds out at its next rebalance, 20 s later at most, so a failure is only traced.
+pub fn consumer_ids_changed(group: &str, members: &[Arc<ClientChannel>]) {
+    let header = NotifyConsumerIdsChangedRequestHeader {
+        consumer_group: Cow::Borrowed(group),
+    };
+    for member in members {
+        let request = OutgoingRequest::new(request_code::NOTIFY_CONSUMER_IDS_CHANGED).header(&header);
+        if let Err(error) = member.connection.oneway(request) {
+            tracing::debug!(
+                group,
+                client_id = member.client_id,
+                "member not told to rebalance: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Tag subscriptions. The broker compares tags codes only; clients compare the tags themselves, so two tags with one code do no
+//! harm. Reference: `FilterAPI`, `ExpressionType`, `DefaultMessageFilter`.
+
+use common::message::tags_code::java_hash_code;
+use remoting::body::SubscriptionData;
+use store::MessageFilter;
+
+/// The expression that wants everything.
+pub const SUBSCRIBE_ALL: &str = "*";
+/// The name of tag expressions on the wire.
+pub const TYPE: &str = "TAG";
+
+/// Whether an expression type means tags: absent and empty do.
+pub fn is_tag_type(expression_type: &str) -> bool {
+    expression_type.is_empty() || expression_type == TYPE
+}
+
+/// Reads `*`, nothing, or tags separated by `||`. Reference: `FilterAPI.buildSubscriptionData`.
+pub fn build(topic: &str, expression: &str) -> SubscriptionData {
+    let mut subscription = SubscriptionData {
+        topic: topic.to_owned(),
+        ..SubscriptionData::default()
+    };
+    if expression.is_empty() || expression == SUBSCRIBE_ALL {
+        subscription.sub_string = SUBSCRIBE_ALL.to_owned();
+        return subscription;
+    }
+    subscription.sub_string = expression.to_owned();
+    for tag in expression
+        .split("||")
+        .map(str::trim)
+        .filter(|tag| !tag.is_empty())
+    {
+        subscription.tags_set.insert(tag.to_owned());
+        subscription.code_set.insert(java_hash_code(tag));
+    }
+    subscription
+}
+
+/// The tags codes that a subscription wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagsFilter {
+    /// Empty: all.
+    codes: Box<[i32]>,
+}
+
+impl TagsFilter {
+    /// The filter of a tag subscription.
+    pub fn new(subscription: &SubscriptionData) -> Self {
+        let wants_all = subscription.sub_string == SUBSCRIBE_ALL || subscription.class_filter_mode;
+        let codes = if wants_all {
+            Box::default()
+        } else {
+            subscription.code_set.iter().copied().collect()
+        };
+        Self { codes }
+    }
+
+    /// Whether a message with this tags code is wanted.
+    pub fn accepts(&self, tags_code: i64) -> bool {
+        // The reference compares the low 32 bits.
+        self.codes.is_empty() || self.codes.contains(&(tags_code as i32))
+    }
+}
+
+impl From<&SubscriptionData> for TagsFilter {
+    fn from(subscription: &SubscriptionData) -> Self {
+        Self::new(subscription)
+    }
+}
+
+impl MessageFilter for TagsFilter {
+    fn by_tags_code(&self, tags_code: i64) -> bool {
+        self.accepts(tags_code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::message::tags_code::tags_code;
+
+    use super::*;
+
+    #[test]
+    fn expressions_are_read_as_the_reference_reads_them() {
+        let cases: [(&str, &str, &[&str]); 5] = [
+            ("", "*", &[]),
+            ("*", "*", &[]),
+            ("A", "A", &["A"]),
+            (" A||  B ||", " A||  B ||", &["A", "B"]),
+            ("||", "||", &[]),
+        ];
+        for (expression, sub_string, tags) in cases {
+            let subscription = build("t", expression);
+            assert_eq!(subscription.sub_string, sub_string);
+            assert_eq!(
+                subscription.tags_set.iter().collect::<Vec<_>>(),
+                tags.iter().collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn a_filter_accepts_its_tags_and_everything_without_tags() {
+        let filter = TagsFilter::new(&build("t", "A || B"));
+        assert!(filter.accepts(tags_code(Some("A"))) && filter.accepts(tags_code(Some("B"))));
+        assert!(!filter.accepts(tags_code(Some("C"))) && !filter.accepts(tags_code(None)));
+        assert!(TagsFilter::new(&build("t", "*")).accepts(tags_code(Some("C"))));
+    }
+
+    #[test]
+    fn tags_with_negative_codes_are_found() {
+        let filter = TagsFilter::new(&build("t", "polygenelubricants"));
+        assert!(filter.accepts(tags_code(Some("polygenelubricants"))));
+    }
+}
