@@ -32,9 +32,6 @@ pub trait Disk: Send + Sync + Debug {
     /// A small file, whole; `None` when there is none.
     fn read(&self, file: &Path) -> io::Result<Option<Vec<u8>>>;
 
-    /// Reads `buffer.len()` bytes at `offset` without mapping the file.
-    fn read_exact_at(&self, file: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
-
     /// Replaces a small file, whole or not at all, on disk when this returns.
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
 
@@ -73,6 +70,12 @@ pub trait DiskFile: Send + Sync + Debug {
 
     /// Brings the pages of the range into memory, ready to be written. Only a hint.
     fn populate(&self, range: Range<usize>);
+
+    /// Makes the range zeros and gives back its room: it must be reserved again before it is written.
+    fn clear(&self, range: Range<usize>) -> io::Result<()>;
+
+    /// The first position from `at` on that may hold anything but zeros; the file's length when there is none.
+    fn next_data(&self, at: usize) -> io::Result<usize>;
 
     /// Gets the range to the disk.
     fn flush(&self, range: Range<usize>) -> io::Result<()>;
@@ -162,10 +165,6 @@ impl Disk for RealDisk {
         }
     }
 
-    fn read_exact_at(&self, file: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        File::open(file)?.read_exact_at(buffer, offset)
-    }
-
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut temporary = file.as_os_str().to_owned();
         temporary.push(".tmp");
@@ -200,11 +199,11 @@ impl Disk for RealDisk {
             .create_new(true)
             .open(file)?;
         handle.set_len(u64::try_from(length).map_err(io::Error::other)?)?;
-        RealFile::map(handle)
+        Ok(Box::new(RealFile::map(file, &handle)?))
     }
 
     fn open(&self, file: &Path) -> io::Result<Box<dyn DiskFile>> {
-        RealFile::map(OpenOptions::new().read(true).write(true).open(file)?)
+        Ok(Box::new(RealFile::map(file, &open_for_writing(file)?)?))
     }
 
     fn usage(&self, path: &Path) -> io::Result<DiskUsage> {
@@ -247,29 +246,33 @@ impl Disk for RealDisk {
     }
 }
 
+/// A mapping. The file is open only while it is made or changed in size: a broker may map more files than it may
+/// have open.
 #[derive(Debug)]
 struct RealFile {
-    file: File,
+    path: PathBuf,
     memory: Arc<MmapRaw>,
 }
 
 impl RealFile {
-    fn map(file: File) -> io::Result<Box<dyn DiskFile>> {
-        let memory = Arc::new(MmapOptions::new().map_raw(&file)?);
-        Ok(Box::new(Self { file, memory }))
+    fn map(path: &Path, handle: &File) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            memory: Arc::new(MmapOptions::new().map_raw(handle)?),
+        })
     }
 
-    /// For file systems that cannot reserve: writing back what is there makes the blocks.
-    /// Nobody else writes in the range yet, that is what reserving is for.
-    fn write_back(&self, range: Range<usize>) -> io::Result<()> {
-        let mut block = [0; 4096];
-        for start in range.clone().step_by(block.len()) {
-            let length = block.len().min(range.end - start);
-            let offset = u64::try_from(start).map_err(io::Error::other)?;
-            self.file.read_exact_at(&mut block[..length], offset)?;
-            self.file.write_all_at(&block[..length], offset)?;
+    fn fallocate(&self, flags: FallocateFlags, range: Range<usize>, fallback: Fallback) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let file = open_for_writing(&self.path)?;
+        let offset = to_u64(range.start)?;
+        match rustix::fs::fallocate(&file, flags, offset, to_u64(range.len())?) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => rewrite(&file, range, fallback),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -279,16 +282,7 @@ impl DiskFile for RealFile {
     }
 
     fn reserve(&self, range: Range<usize>) -> io::Result<()> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        let offset = u64::try_from(range.start).map_err(io::Error::other)?;
-        let length = u64::try_from(range.len()).map_err(io::Error::other)?;
-        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, length) {
-            Ok(()) => Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_back(range),
-            Err(error) => Err(error.into()),
-        }
+        self.fallocate(FallocateFlags::empty(), range, Fallback::WriteBack)
     }
 
     fn populate(&self, range: Range<usize>) {
@@ -302,12 +296,62 @@ impl DiskFile for RealFile {
             .advise_range(memmap2::Advice::PopulateWrite, range.start, range.len());
     }
 
+    fn clear(&self, range: Range<usize>) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        self.fallocate(flags, range, Fallback::Zero)
+    }
+
+    fn next_data(&self, at: usize) -> io::Result<usize> {
+        let file = File::open(&self.path)?;
+        match rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(to_u64(at)?)) {
+            Ok(found) => usize::try_from(found).map_err(io::Error::other),
+            Err(Errno::NXIO) => Ok(self.memory.len()),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(at),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn flush(&self, range: Range<usize>) -> io::Result<()> {
         if range.is_empty() {
             return Ok(());
         }
         self.memory.flush_range(range.start, range.len())
     }
+}
+
+/// What to do block by block on file systems without `fallocate`.
+#[derive(Clone, Copy)]
+enum Fallback {
+    /// Write what is there, which makes the blocks.
+    WriteBack,
+    /// Write zeros where there are none.
+    Zero,
+}
+
+/// Nobody else writes in the range: it is above what is published.
+fn rewrite(file: &File, range: Range<usize>, fallback: Fallback) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    for start in range.clone().step_by(buffer.len()) {
+        let block = &mut buffer[..4096.min(range.end - start)];
+        let offset = to_u64(start)?;
+        file.read_exact_at(block, offset)?;
+        if let Fallback::Zero = fallback {
+            if block.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            block.fill(0);
+        }
+        file.write_all_at(block, offset)?;
+    }
+    Ok(())
+}
+
+fn open_for_writing(file: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(file)
+}
+
+fn to_u64(value: usize) -> io::Result<u64> {
+    u64::try_from(value).map_err(io::Error::other)
 }
 
 /// The lock files of this process: `fcntl` locks do not exclude a second open by the same process.
@@ -363,19 +407,49 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), b"lock");
     }
 
-    #[test]
-    fn reserving_keeps_what_is_in_the_file() {
+    fn file_of(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
-        fs::write(&path, vec![7; 10_000]).unwrap();
-        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        let file = RealFile {
-            memory: Arc::new(MmapOptions::new().map_raw(&file).unwrap()),
-            file,
-        };
-        file.reserve(0..10_000).unwrap();
-        file.write_back(1..10_000).unwrap();
+        fs::write(&path, bytes).unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn reserving_keeps_what_is_in_the_file() {
+        let (_directory, path) = file_of(&[7; 10_000]);
+        RealDisk.open(&path).unwrap().reserve(0..10_000).unwrap();
+        rewrite(&open_for_writing(&path).unwrap(), 1..10_000, Fallback::WriteBack).unwrap();
         assert_eq!(fs::read(&path).unwrap(), vec![7; 10_000]);
+    }
+
+    #[test]
+    fn clearing_leaves_zeros_in_the_range_only() {
+        let (_directory, path) = file_of(&[7; 10_000]);
+        let file = RealDisk.open(&path).unwrap();
+        file.clear(5_000..9_999).unwrap();
+        rewrite(&open_for_writing(&path).unwrap(), 10..20, Fallback::Zero).unwrap();
+        let mut expected = vec![7; 10_000];
+        expected[5_000..9_999].fill(0);
+        expected[10..20].fill(0);
+        assert_eq!(fs::read(&path).unwrap(), expected);
+        assert_eq!(file.memory().len(), 10_000, "the length stays");
+    }
+
+    #[test]
+    fn data_after_a_hole_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        let file = RealDisk.create(&path, 1 << 20).unwrap();
+        open_for_writing(&path)
+            .unwrap()
+            .write_all_at(b"x", 700_000)
+            .unwrap();
+        let found = file.next_data(10).unwrap();
+        assert!((10..=700_000).contains(&found), "{found}");
+        assert_eq!(
+            file.next_data(800_000).unwrap().clamp(800_000, 1 << 20),
+            file.next_data(800_000).unwrap()
+        );
     }
 
     #[test]

@@ -1,14 +1,22 @@
 //! The message store.
 #![deny(unsafe_code)]
 
+mod checkpoint;
 pub mod config;
+mod consume_queue;
+mod consume_queues;
 pub mod disk;
 pub mod dispatch;
 pub mod flush;
 pub mod get;
+mod index_file;
+mod local_time;
+mod mapped_file;
+mod mapped_file_queue;
 pub mod offset;
 pub mod put;
 pub mod query;
+mod queue_offsets;
 pub mod record;
 pub mod store;
 

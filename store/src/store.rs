@@ -85,6 +85,20 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// For `map_err`: says what was tried with what.
+    pub(crate) fn io<'a>(
+        action: &'static str,
+        path: &'a std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> OpenError + use<'a> {
+        move |source| OpenError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
 /// The message store of one broker.
 pub struct Store {
     options: StoreOptions,

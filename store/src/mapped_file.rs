@@ -1,0 +1,502 @@
+//! MappedFile and MappedTable: files seen as memory. The only unsafe code of the store.
+//!
+//! A [`MappedFile`] is written once, from front to back:
+//!
+//! ```text
+//!   0                published          reserved          size
+//!   | never changes  | the writer's     | no room on disk |
+//!   | any reader     | nobody reads     | nobody writes   |
+//! ```
+//!
+//! A writer copies above `published`, then publishes with Release; readers load `published` with Acquire and
+//! get slices below it only. Nobody writes at or above `reserved`: on a full disk such a write would kill
+//! the process.
+//!
+//! A [`MappedTable`] is changed in place, number by number: every access is atomic, and no slice exists.
+//!
+//! Both stay valid as long as anybody holds them, also after their file was deleted.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use memmap2::MmapRaw;
+
+use crate::disk::{Disk, DiskFile};
+
+/// A file of fixed size that is written from front to back.
+#[derive(Debug)]
+pub struct MappedFile {
+    file: Box<dyn DiskFile>,
+    memory: Arc<MmapRaw>,
+    path: PathBuf,
+    /// Offset of the first byte in the offset space of the file's queue.
+    start: u64,
+    published: AtomicUsize,
+    reserved: AtomicUsize,
+    populated: AtomicUsize,
+    has_writer: AtomicBool,
+}
+
+impl MappedFile {
+    /// Makes a new file of zeros.
+    pub fn create(disk: &dyn Disk, path: &Path, start: u64, size: usize) -> io::Result<Self> {
+        Ok(Self::new(disk.create(path, size)?, path, start, 0))
+    }
+
+    /// Opens a file of which the first `published` bytes are written and final.
+    ///
+    /// The caller vouches for `published`: no other `MappedFile` of this path writes below it.
+    pub fn open(disk: &dyn Disk, path: &Path, start: u64, published: usize) -> io::Result<Self> {
+        let file = disk.open(path)?;
+        if published > file.memory().len() {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file is shorter than its content",
+            ));
+        }
+        Ok(Self::new(file, path, start, published))
+    }
+
+    fn new(file: Box<dyn DiskFile>, path: &Path, start: u64, published: usize) -> Self {
+        Self {
+            memory: Arc::clone(file.memory()),
+            file,
+            path: path.to_owned(),
+            start,
+            published: AtomicUsize::new(published),
+            reserved: AtomicUsize::new(published),
+            populated: AtomicUsize::new(published),
+            has_writer: AtomicBool::new(false),
+        }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Offset of the first byte.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Offset after the last byte.
+    pub fn end(&self) -> u64 {
+        self.start + self.size() as u64
+    }
+
+    /// Length of the file.
+    pub fn size(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// How many bytes are written and final.
+    pub fn published(&self) -> usize {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// Written bytes; `None` when the range goes beyond them.
+    pub fn bytes(&self, range: Range<usize>) -> Option<&[u8]> {
+        if range.start > range.end || range.end > self.published() {
+            return None;
+        }
+        // SAFETY: the range lies below `published`, hence inside the mapping, which lives as long as `self.memory`.
+        // Bytes below `published` are never written again: a `MappedFileWriter` writes above it and only raises it,
+        // and `truncate` and `overwrite`, which do otherwise, take `&mut self` and so exclude this borrow.
+        // The Acquire load above pairs with the Release store of `publish`.
+        Some(unsafe { slice::from_raw_parts(self.memory.as_ptr().add(range.start), range.len()) })
+    }
+
+    /// The one writer; `None` while there is another.
+    pub fn writer(self: &Arc<Self>) -> Option<MappedFileWriter> {
+        if self.has_writer.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        Some(MappedFileWriter {
+            position: self.published(),
+            file: Arc::clone(self),
+        })
+    }
+
+    /// How many bytes have room on the disk.
+    pub fn reserved(&self) -> usize {
+        self.reserved.load(Ordering::Acquire)
+    }
+
+    /// Finds room on the disk for everything below `to`. Not to be called by two threads at once.
+    pub fn reserve(&self, to: usize) -> io::Result<()> {
+        let to = to.min(self.size());
+        let from = self.reserved();
+        if to > from {
+            self.file.reserve(from..to)?;
+            self.reserved.store(to, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Brings pages up to `to` into memory, as far as they are reserved. Not to be called by two threads at once.
+    pub fn populate(&self, to: usize) {
+        let from = self.populated.load(Ordering::Relaxed).max(self.published());
+        let to = to.min(self.reserved());
+        if to > from {
+            self.file.populate(from..to);
+            self.populated.store(to, Ordering::Relaxed);
+        }
+    }
+
+    /// How far pages have been brought into memory.
+    pub fn populated(&self) -> usize {
+        self.populated.load(Ordering::Relaxed)
+    }
+
+    /// Gets a range to the disk.
+    pub fn flush(&self, range: Range<usize>) -> io::Result<()> {
+        self.file.flush(range)
+    }
+
+    /// The first position from `at` on that may hold anything but zeros.
+    pub fn next_data(&self, at: usize) -> io::Result<usize> {
+        self.file.next_data(at)
+    }
+
+    /// Takes back everything from `published` on and leaves zeros there.
+    pub fn truncate(&mut self, published: usize) -> io::Result<()> {
+        assert!(
+            !*self.has_writer.get_mut(),
+            "a file with a writer is not truncated"
+        );
+        assert!(published <= self.size(), "truncation makes a file no longer");
+        self.file.clear(published..self.size())?;
+        *self.published.get_mut() = published;
+        *self.reserved.get_mut() = published;
+        *self.populated.get_mut() = published;
+        Ok(())
+    }
+
+    /// Replaces written bytes: for the repair of what is damaged anyway.
+    pub fn overwrite(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
+        let end = at
+            .checked_add(bytes.len())
+            .filter(|end| *end <= *self.published.get_mut());
+        let Some(end) = end else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "beyond the written bytes",
+            ));
+        };
+        self.file.reserve(at..end)?;
+        // SAFETY: the range was checked to lie below `published`, hence inside the mapping, and has room on the disk.
+        // `&mut self` excludes every slice that `bytes` gave out and every `MappedFileWriter`, which holds an `Arc`.
+        unsafe {
+            self.memory
+                .as_mut_ptr()
+                .add(at)
+                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+        };
+        self.file.flush(at..end)
+    }
+}
+
+/// The one writer of a [`MappedFile`].
+#[derive(Debug)]
+pub struct MappedFileWriter {
+    file: Arc<MappedFile>,
+    position: usize,
+}
+
+impl MappedFileWriter {
+    /// The file written to.
+    pub fn file(&self) -> &Arc<MappedFile> {
+        &self.file
+    }
+
+    /// Where the next byte goes.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Bytes left in the file.
+    pub fn room(&self) -> usize {
+        self.file.size() - self.position
+    }
+
+    /// Copies bytes after those written before; readers do not see them yet.
+    ///
+    /// # Panics
+    /// When the bytes do not fit below what is reserved: the caller makes room first.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let end = self.position + bytes.len();
+        assert!(
+            end <= self.file.reserved(),
+            "room is reserved before it is written"
+        );
+        // SAFETY: the range ends below `reserved`, hence inside the mapping, and has room on the disk. It starts at or
+        // above `published`, where `MappedFile::bytes` gives no slices. There is one writer a file (`has_writer`), and
+        // `&mut self` makes its writes one after another.
+        unsafe {
+            let target = self.file.memory.as_mut_ptr().add(self.position);
+            target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+        self.position = end;
+    }
+
+    /// Leaves the rest of the file as it is, zeros, and makes it count as written.
+    pub fn skip_to_end(&mut self) {
+        self.position = self.file.size();
+    }
+
+    /// Shows readers everything written so far.
+    pub fn publish(&mut self) {
+        self.file.published.store(self.position, Ordering::Release);
+    }
+}
+
+impl Drop for MappedFileWriter {
+    fn drop(&mut self) {
+        self.file.has_writer.store(false, Ordering::Release);
+    }
+}
+
+/// A file of numbers that change in place. Numbers are big-endian and aligned to 4 bytes.
+#[derive(Debug)]
+pub struct MappedTable {
+    file: Box<dyn DiskFile>,
+    memory: Arc<MmapRaw>,
+    path: PathBuf,
+    /// One bit a granule: whether it has room on the disk.
+    reserved: Box<[AtomicU64]>,
+}
+
+/// Room on the disk is found in pieces of this size.
+const GRANULE_BYTES: usize = 64 * 1024;
+
+impl MappedTable {
+    /// Makes a new file of zeros.
+    pub fn create(disk: &dyn Disk, path: &Path, size: usize) -> io::Result<Self> {
+        Ok(Self::new(disk.create(path, size)?, path))
+    }
+
+    /// Opens a file.
+    pub fn open(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
+        Ok(Self::new(disk.open(path)?, path))
+    }
+
+    fn new(file: Box<dyn DiskFile>, path: &Path) -> Self {
+        let memory = Arc::clone(file.memory());
+        let words = memory.len().div_ceil(GRANULE_BYTES).div_ceil(64);
+        Self {
+            file,
+            memory,
+            path: path.to_owned(),
+            reserved: (0..words).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length of the file.
+    pub fn size(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// The number at `at`.
+    pub fn u32_at(&self, at: usize) -> u32 {
+        u32::from_be(self.word(at).load(Ordering::Acquire))
+    }
+
+    /// The number at `at`. Its two halves are read one after the other.
+    pub fn u64_at(&self, at: usize) -> u64 {
+        u64::from(self.u32_at(at)) << 32 | u64::from(self.u32_at(at + 4))
+    }
+
+    /// Finds room on the disk for a range, before anything is set in it.
+    pub fn reserve(&self, range: Range<usize>) -> io::Result<()> {
+        for granule in range.start / GRANULE_BYTES..range.end.div_ceil(GRANULE_BYTES) {
+            let (word, bit) = (&self.reserved[granule / 64], 1 << (granule % 64));
+            if word.load(Ordering::Relaxed) & bit == 0 {
+                let start = granule * GRANULE_BYTES;
+                self.file
+                    .reserve(start..(start + GRANULE_BYTES).min(self.size()))?;
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the number at `at`.
+    ///
+    /// # Panics
+    /// When the place is not reserved.
+    pub fn set_u32(&self, at: usize, value: u32) {
+        let granule = at / GRANULE_BYTES;
+        let is_reserved = self.reserved[granule / 64].load(Ordering::Relaxed) & (1 << (granule % 64)) != 0;
+        assert!(is_reserved, "room is reserved before it is written");
+        self.word(at).store(value.to_be(), Ordering::Release);
+    }
+
+    /// Sets the number at `at`. Its two halves are set one after the other.
+    pub fn set_u64(&self, at: usize, value: u64) {
+        let bytes = value.to_be_bytes();
+        self.set_u32(at, u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+        self.set_u32(
+            at + 4,
+            u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        );
+    }
+
+    /// Makes a range zeros and gives back its room.
+    pub fn clear(&self, range: Range<usize>) -> io::Result<()> {
+        self.file.clear(range.clone())?;
+        for granule in range.start / GRANULE_BYTES..range.end.div_ceil(GRANULE_BYTES) {
+            self.reserved[granule / 64].fetch_and(!(1 << (granule % 64)), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Gets everything to the disk.
+    pub fn flush(&self) -> io::Result<()> {
+        self.file.flush(0..self.size())
+    }
+
+    fn word(&self, at: usize) -> &AtomicU32 {
+        assert!(
+            at.is_multiple_of(4) && at + 4 <= self.size(),
+            "numbers are aligned and inside"
+        );
+        // SAFETY: the four bytes are inside the mapping, which starts at a page and lives as long as `self.memory`, and
+        // aligned as checked above. Every access to a table's memory goes through these atomics.
+        unsafe { AtomicU32::from_ptr(self.memory.as_mut_ptr().add(at).cast()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+
+    fn new_file(size: usize) -> (tempfile::TempDir, MappedFile) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = MappedFile::create(&RealDisk, &directory.path().join("0"), 0, size).unwrap();
+        (directory, file)
+    }
+
+    #[test]
+    fn readers_see_what_is_published_and_nothing_else() {
+        let (_directory, file) = new_file(8192);
+        let file = Arc::new(file);
+        file.reserve(8192).unwrap();
+        let mut writer = file.writer().unwrap();
+        writer.write(b"abc");
+        assert_eq!(file.bytes(0..3), None);
+        writer.publish();
+        assert_eq!(file.bytes(0..3), Some(&b"abc"[..]));
+        assert_eq!(file.bytes(1..4), None);
+        assert_eq!((writer.position(), writer.room()), (3, 8189));
+    }
+
+    #[test]
+    fn there_is_one_writer_at_a_time() {
+        let (_directory, file) = new_file(4096);
+        let file = Arc::new(file);
+        let first = file.writer();
+        assert!(file.writer().is_none());
+        drop(first);
+        assert!(file.writer().is_some());
+    }
+
+    #[test]
+    #[should_panic(expected = "room is reserved")]
+    fn writing_without_room_is_a_bug() {
+        let (_directory, file) = new_file(4096);
+        Arc::new(file).writer().unwrap().write(b"x");
+    }
+
+    #[test]
+    fn truncation_leaves_zeros() {
+        let (_directory, file) = new_file(8192);
+        let file = Arc::new(file);
+        file.reserve(8192).unwrap();
+        let mut writer = file.writer().unwrap();
+        writer.write(&[7; 5000]);
+        writer.publish();
+        drop(writer);
+        let mut file = Arc::into_inner(file).unwrap();
+        file.truncate(10).unwrap();
+        assert_eq!((file.published(), file.bytes(0..11)), (10, None));
+        assert_eq!(
+            std::fs::read(file.path()).unwrap()[..12],
+            [7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 0, 0]
+        );
+        assert!(
+            std::fs::read(file.path()).unwrap()[10..]
+                .iter()
+                .all(|byte| *byte == 0)
+        );
+    }
+
+    #[test]
+    fn a_deleted_file_stays_readable_for_those_who_hold_it() {
+        let (directory, file) = new_file(4096);
+        let file = Arc::new(file);
+        file.reserve(4096).unwrap();
+        let mut writer = file.writer().unwrap();
+        writer.write(b"abc");
+        writer.publish();
+        drop(directory);
+        assert_eq!(file.bytes(0..3), Some(&b"abc"[..]));
+    }
+
+    #[test]
+    fn concurrent_readers_see_whole_records_only() {
+        let (_directory, file) = new_file(1 << 20);
+        let file = Arc::new(file);
+        file.reserve(1 << 20).unwrap();
+        let reader = Arc::clone(&file);
+        let reading = std::thread::spawn(move || {
+            let mut seen = 0;
+            while seen < 1000 {
+                let published = reader.published();
+                assert_eq!(published % 64, 0);
+                let bytes = reader.bytes(0..published).unwrap();
+                for (index, record) in bytes.chunks_exact(64).enumerate().skip(seen) {
+                    assert!(
+                        record.iter().all(|byte| usize::from(*byte) == index % 251),
+                        "record {index}"
+                    );
+                }
+                seen = published / 64;
+            }
+        });
+        let mut writer = file.writer().unwrap();
+        for index in 0..1000 {
+            writer.write(&[u8::try_from(index % 251).unwrap(); 64]);
+            writer.publish();
+        }
+        reading.join().unwrap();
+    }
+
+    #[test]
+    fn a_table_keeps_its_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t");
+        let table = MappedTable::create(&RealDisk, &path, 200_000).unwrap();
+        table.reserve(131_064..131_080).unwrap();
+        table.set_u64(131_068, 0x0102_0304_0506_0708);
+        table.flush().unwrap();
+        drop(table);
+        let table = MappedTable::open(&RealDisk, &path).unwrap();
+        assert_eq!(
+            (table.u64_at(131_068), table.u32_at(131_072)),
+            (0x0102_0304_0506_0708, 0x0506_0708)
+        );
+        assert_eq!(std::fs::read(&path).unwrap()[131_068..131_070], [1, 2]);
+    }
+}
