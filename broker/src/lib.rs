@@ -5,5 +5,6 @@ pub mod clients;
 pub mod config;
 pub mod filter;
 pub mod hold;
+pub mod delay;
 pub mod registry;
 pub mod stats;

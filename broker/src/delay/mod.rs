@@ -1,0 +1,9 @@
+//! Delayed messages: they wait in a topic of the broker until they are due.
+//!
+//! ```text
+//!   levels   one queue of SCHEDULE_TOPIC_XXXX per delay level; delivered in the order they came
+//! ```
+
+pub mod levels;
+
+pub use levels::{DelayArrivals, DelayDelivery};
