@@ -516,3 +516,233 @@ impl std::fmt::Debug for ConsumerOffsets {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::testing::Home;
+
+    const CLIENT: &str = "127.0.0.1:4000";
+
+    fn saved(home: &Home, name: &str) -> ConsumerOffsetFile {
+        remoting::body::fastjson::from_slice(home.text(name).as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_java_file_is_loaded_and_written_back_with_nothing_lost() {
+        let home = Home::of_java();
+        let before = saved(&home, FILE_NAME);
+        let offsets = home.consumer_offsets();
+        assert_eq!(offsets.query("FxCG", "FxTags", 1), Some(30));
+        assert_eq!(offsets.query_pull("TOOLS_CONSUMER", "FxPlain", 3), Some(50));
+        assert_eq!(
+            offsets.query("TOOLS_CONSUMER", "FxPlain", 3),
+            None,
+            "pulled is not committed"
+        );
+
+        offsets.file().mark_changed();
+        offsets.flush().unwrap();
+        assert_eq!(saved(&home, FILE_NAME), before);
+    }
+
+    #[test]
+    fn odd_keys_of_the_file_come_back_as_they_were() {
+        let home = Home::empty();
+        let text = r#"{"offsetTable":{"t@g@broadcast":{0:4},"no-group":{0:1},"@g":{1:2},"t@g":{0:9}}}"#;
+        std::fs::write(home.path().join(FILE_NAME), text).unwrap();
+        let offsets = home.consumer_offsets();
+        assert_eq!(offsets.query("g@broadcast", "t", 0), Some(4));
+        assert_eq!(
+            offsets.groups_of("t"),
+            ["g".to_owned()].into(),
+            "broadcast progress is no group"
+        );
+
+        let before = saved(&home, FILE_NAME).offset_table;
+        offsets.commit(CLIENT, "g", "t", 0, 9);
+        offsets.flush().unwrap();
+        assert_eq!(saved(&home, FILE_NAME).offset_table, before);
+    }
+
+    #[test]
+    fn what_is_committed_is_answered_even_if_it_goes_back() {
+        let offsets = Home::empty().consumer_offsets();
+        assert_eq!(offsets.query("g", "t", 0), None);
+        offsets.commit(CLIENT, "g", "t", 0, 10);
+        offsets.commit(CLIENT, "g", "t", 0, 7);
+        offsets.commit(CLIENT, "g", "t", 1, 3);
+        assert_eq!(offsets.query("g", "t", 0), Some(7));
+        assert_eq!(offsets.offsets_of("g", "t"), [(0, 7), (1, 3)].into());
+        assert_eq!(offsets.query("g", "t", 2), None);
+    }
+
+    #[test]
+    fn a_reset_is_answered_until_the_consumer_has_taken_it_once() {
+        let home = Home::empty();
+        let offsets = home.consumer_offsets();
+        offsets.commit(CLIENT, "g", "t", 0, 10);
+        assert!(offsets.assign_reset("g", "t", 0, 4));
+        assert!(offsets.has_reset("g", "t", 0) && !offsets.has_reset("g", "t", 1));
+
+        offsets.commit(CLIENT, "g", "t", 0, 11);
+        assert_eq!(
+            offsets.query("g", "t", 0),
+            Some(4),
+            "a late commit does not hide the reset"
+        );
+        offsets.flush().unwrap();
+        assert!(
+            home.consumer_offsets().has_reset("g", "t", 0),
+            "nor does a restart"
+        );
+
+        assert_eq!(offsets.take_reset("g", "t", 0), Some(4));
+        assert_eq!(offsets.take_reset("g", "t", 0), None);
+        assert!(!offsets.has_reset("g", "t", 0));
+    }
+
+    #[test]
+    fn a_reset_of_an_offline_group_is_committed_at_once_and_illegal_ones_are_refused() {
+        let home = Home::empty();
+        let offsets = home.consumer_offsets();
+        assert!(offsets.assign_reset("g", "t", 2, 4));
+        assert_eq!(offsets.offsets_of("g", "t"), [(2, 4)].into());
+        for (group, topic, queue_id, offset) in [
+            ("", "t", 0, 0),
+            ("g", "", 0, 0),
+            ("g", "t", -1, 0),
+            ("g", "t", 0, -1),
+        ] {
+            assert!(!offsets.assign_reset(group, topic, queue_id, offset));
+        }
+
+        home.config
+            .update(|config| config.use_server_side_reset_offset = false);
+        assert!(!offsets.has_reset("g", "t", 2));
+        assert_eq!(offsets.take_reset("g", "t", 2), None);
+    }
+
+    #[test]
+    fn removing_a_group_or_a_topic_forgets_all_it_has() {
+        let offsets = Home::empty().consumer_offsets();
+        for (group, topic) in [("g", "t"), ("g", "u"), ("h", "t")] {
+            offsets.commit(CLIENT, group, topic, 0, 1);
+            offsets.commit_pull(group, topic, 0, 2);
+            offsets.assign_reset(group, topic, 0, 3);
+        }
+        assert_eq!(offsets.topics_of("g"), ["t".to_owned(), "u".to_owned()].into());
+        assert_eq!(offsets.groups_of("t"), ["g".to_owned(), "h".to_owned()].into());
+
+        offsets.remove_topic("t");
+        assert_eq!(offsets.topics_of("g"), ["u".to_owned()].into());
+        assert_eq!(offsets.query_pull("h", "t", 0), None);
+        offsets.remove_group("g");
+        let left = offsets.snapshot();
+        assert!(
+            left.offset_table.is_empty()
+                && left.pull_offset_table.is_empty()
+                && left.reset_offset_table.is_empty()
+        );
+    }
+
+    #[test]
+    fn offsets_can_be_cloned_to_another_group() {
+        let offsets = Home::empty().consumer_offsets();
+        offsets.commit(CLIENT, "g", "t", 0, 5);
+        offsets.commit(CLIENT, "h", "t", 1, 6);
+        offsets.clone_offsets("g", "h", "t");
+        offsets.clone_offsets("missing", "g", "t");
+        assert_eq!(offsets.offsets_of("h", "t"), [(0, 5)].into());
+        assert_eq!(offsets.offsets_of("g", "t"), [(0, 5)].into());
+    }
+
+    #[test]
+    fn the_least_offset_of_all_groups_leaves_out_the_hopeless_and_the_excluded() {
+        let offsets = Home::empty().consumer_offsets();
+        for (group, offset) in [("a", 50), ("b", 40), ("late", 3), ("x", 20)] {
+            offsets.commit(CLIENT, group, "t", 0, offset);
+        }
+        assert_eq!(offsets.min_offsets("t", &["x"], |_| 10), [(0, 40)].into());
+        assert_eq!(offsets.min_offsets("t", &[], |_| 10), [(0, 20)].into());
+        assert_eq!(offsets.query("x", "t", 0), Some(20), "excluding removes nothing");
+    }
+
+    #[test]
+    fn pulled_offsets_fall_back_to_committed_ones() {
+        let offsets = Home::empty().consumer_offsets();
+        offsets.commit(CLIENT, "g", "t", 0, 5);
+        assert_eq!(offsets.query_pull("g", "t", 0), Some(5));
+        offsets.commit_pull("g", "t", 0, 8);
+        assert_eq!(offsets.query_pull("g", "t", 0), Some(8));
+        offsets.clear_pull("g", "t");
+        assert_eq!(offsets.query_pull("g", "t", 0), Some(5));
+    }
+
+    #[test]
+    fn the_version_rises_every_so_many_commits() {
+        let home = Home::empty();
+        home.config
+            .update(|config| config.consumer_offset_update_version_step = 2);
+        let offsets = home.consumer_offsets();
+        for offset in 0..5 {
+            offsets.commit(CLIENT, "g", "t", 0, offset);
+        }
+        assert_eq!(offsets.data_version().counter, 2);
+    }
+
+    #[test]
+    fn queue_ids_out_of_the_blue_do_not_fill_the_memory() {
+        let offsets = Home::empty().consumer_offsets();
+        for queue_id in 0..70_000 {
+            offsets.commit(CLIENT, "g", "t", queue_id, 1);
+        }
+        assert_eq!(offsets.offsets_of("g", "t").len(), MAX_QUEUES);
+        offsets.commit(CLIENT, "g", "t", 7, 2);
+        assert_eq!(offsets.query("g", "t", 7), Some(2), "known queues go on");
+    }
+
+    #[test]
+    fn with_lmq_the_other_file_is_used_and_light_queues_have_one_offset() {
+        let mut home = Home::of_java();
+        home.store_config.enable_lmq = true;
+        let offsets = home.consumer_offsets();
+        assert_eq!(
+            offsets.query("FxCG", "FxTags", 1),
+            Some(30),
+            "the plain file is the start"
+        );
+        offsets.commit(CLIENT, "%LMQ%x", "%LMQ%x", 3, 12);
+        assert_eq!(offsets.query("%LMQ%x", "%LMQ%x", 0), Some(12));
+        offsets.flush().unwrap();
+
+        let file = saved(&home, LMQ_FILE_NAME);
+        assert_eq!(
+            file.lmq_offset_table.unwrap(),
+            [("%LMQ%x@%LMQ%x".to_owned(), 12)].into()
+        );
+        assert_eq!(home.consumer_offsets().query("%LMQ%x", "%LMQ%x", 9), Some(12));
+        home.store_config.enable_lmq = false;
+        assert_eq!(home.consumer_offsets().query("%LMQ%x", "%LMQ%x", 0), None);
+    }
+
+    #[test]
+    fn commits_from_many_threads_are_all_kept() {
+        let offsets = Home::empty().consumer_offsets();
+        std::thread::scope(|scope| {
+            for queue_id in 0..4 {
+                let offsets = &offsets;
+                scope.spawn(move || {
+                    for offset in 0..2_000 {
+                        offsets.commit(CLIENT, &format!("g{}", offset % 7), "t", queue_id, offset);
+                    }
+                });
+            }
+        });
+        for group in 0..7 {
+            let expected = (0..2_000).filter(|offset| offset % 7 == group).max().unwrap();
+            let all = offsets.offsets_of(&format!("g{group}"), "t");
+            assert_eq!(all, (0..4).map(|queue_id| (queue_id, expected)).collect());
+        }
+    }
+}

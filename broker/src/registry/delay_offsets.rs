@@ -126,3 +126,65 @@ impl std::fmt::Debug for DelayOffsets {
         f.debug_struct("DelayOffsets").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::testing::Home;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_java_file_is_loaded_and_written_back_with_nothing_lost() {
+        let home = Home::of_java();
+        let offsets = home.delay_offsets();
+        let before = offsets.snapshot();
+        assert_eq!(offsets.get(3), Some(3));
+        assert_eq!(offsets.get(17), Some(0));
+        assert_eq!(offsets.get(4), None);
+        assert_eq!(before.data_version.counter, 25);
+
+        offsets.set(4, 9);
+        offsets.flush().unwrap();
+        let after = home.delay_offsets().snapshot();
+        assert_eq!(
+            after.offset_table,
+            [(1, 1), (2, 2), (3, 3), (4, 9), (17, 0), (18, 0)].into()
+        );
+        assert_eq!(
+            after.data_version, before.data_version,
+            "one change of 200 raises no version"
+        );
+    }
+
+    #[test]
+    fn the_version_rises_every_so_many_changes() {
+        let home = Home::empty();
+        home.config
+            .update(|config| config.delay_offset_update_version_step = 3);
+        let offsets = home.delay_offsets();
+        for offset in [1, 1, 2, 3] {
+            assert_eq!(offsets.snapshot().data_version.counter, 0);
+            offsets.set(1, offset);
+        }
+        assert_eq!(offsets.snapshot().data_version.counter, 1);
+    }
+
+    #[test]
+    fn progress_is_not_written_before_the_log_is_on_disk() {
+        let home = Home::empty();
+        let offsets = home.delay_offsets();
+        let log_flushes = Arc::new(AtomicBool::new(false));
+        let flushes = Arc::clone(&log_flushes);
+        offsets.flush_log_first(move || {
+            anyhow::ensure!(flushes.load(Ordering::SeqCst), "no sync");
+            Ok(())
+        });
+        offsets.set(1, 5);
+        assert!(matches!(offsets.flush(), Err(PersistError::Prerequisite { .. })));
+        assert_eq!(home.delay_offsets().get(1), None);
+
+        log_flushes.store(true, Ordering::SeqCst);
+        offsets.flush().unwrap();
+        assert_eq!(home.delay_offsets().get(1), Some(5));
+    }
+}

@@ -312,3 +312,120 @@ impl std::fmt::Debug for Groups {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::testing::Home;
+
+    fn saved(home: &Home) -> SubscriptionGroupWrapper {
+        remoting::body::fastjson::from_slice(home.text(FILE_NAME).as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_java_file_is_loaded_and_written_back_with_nothing_lost() {
+        let home = Home::of_java();
+        let before = saved(&home);
+        let groups = home.groups();
+        assert_eq!(groups.get("FxPopCG").unwrap().retry_max_times, 2);
+        groups.file().mark_changed();
+        groups.flush().unwrap();
+        assert_eq!(saved(&home), before);
+    }
+
+    #[test]
+    fn a_first_start_has_the_built_in_groups_of_a_java_broker() {
+        let java = saved(&Home::of_java()).subscription_group_table;
+        let groups = Home::empty().groups();
+        for (name, group) in groups.snapshot() {
+            assert_eq!(Some(&*group), java.get(&name), "{name}");
+        }
+        assert_eq!(
+            groups.len(),
+            java.keys()
+                .filter(|name| !name.starts_with("Fx") && !name.starts_with("CID_RMQ_SYS_REVIVE"))
+                .count()
+        );
+    }
+
+    #[test]
+    fn an_unknown_group_is_made_on_first_use_where_that_is_allowed() {
+        let home = Home::empty();
+        let groups = home.groups();
+        assert_eq!(groups.get("g"), None);
+        assert_eq!(groups.find("g").unwrap().group_name, "g");
+        assert!(groups.contains("g"));
+        assert_eq!(groups.find("bad name"), None);
+
+        home.config
+            .update(|config| config.auto_create_subscription_group = false);
+        assert_eq!(groups.find("h"), None);
+        assert!(groups.find("CID_RMQ_SYS_anything").is_some());
+        home.config
+            .update(|config| config.enable_create_sys_group = false);
+        assert_eq!(groups.find("CID_RMQ_SYS_other"), None);
+    }
+
+    #[test]
+    fn clients_stop_making_groups_at_the_limit() {
+        let groups = Home::empty().groups();
+        while groups.len() < AUTO_CREATE_LIMIT {
+            groups.insert(SubscriptionGroupConfig::new(format!("g{}", groups.len())));
+        }
+        assert_eq!(groups.find("one-more"), None);
+        groups.put(SubscriptionGroupConfig::new("by-operator"));
+        assert!(groups.find("by-operator").is_some());
+    }
+
+    #[test]
+    fn changes_raise_the_version_and_survive_a_restart() {
+        let home = Home::empty();
+        let groups = home.groups();
+        groups.put(SubscriptionGroupConfig::new("a"));
+        groups.put(SubscriptionGroupConfig::new("b"));
+        groups.update("a", |group| group.consume_enable = false);
+        assert!(groups.remove("b"));
+        assert!(!groups.remove("b"));
+        assert_eq!(groups.data_version().counter, 4);
+        groups.flush().unwrap();
+
+        let reopened = home.groups();
+        assert!(!reopened.get("a").unwrap().consume_enable);
+        assert_eq!(reopened.get("b"), None);
+        assert_eq!(reopened.data_version(), groups.data_version());
+    }
+
+    #[test]
+    fn forbidden_bits_are_set_and_cleared_one_by_one() {
+        let home = Home::empty();
+        let groups = home.groups();
+        groups.set_forbidden("g", "t", 2, true);
+        groups.set_forbidden("g", "t", 0, true);
+        groups.set_forbidden("g", "u", 1, true);
+        assert_eq!(groups.forbidden("g", "t"), 5);
+        groups.flush().unwrap();
+        assert!(home.groups().is_forbidden("g", "t", 2));
+
+        groups.set_forbidden("g", "t", 2, false);
+        assert!(!groups.is_forbidden("g", "t", 2) && groups.is_forbidden("g", "t", 0));
+        groups.set_forbidden("g", "t", 0, false);
+        assert_eq!(
+            groups.forbidden_snapshot()["g"],
+            BTreeMap::from([("u".to_owned(), 2)])
+        );
+        groups.set_forbidden("g", "u", 1, false);
+        assert!(groups.forbidden_snapshot().is_empty());
+    }
+
+    #[test]
+    fn any_light_queue_name_is_a_group_and_none_is_kept() {
+        let mut home = Home::empty();
+        home.store_config.enable_lmq = true;
+        let groups = home.groups();
+        let known = groups.len();
+        assert_eq!(groups.find("%LMQ%x").unwrap().group_name, "%LMQ%x");
+        groups.put(SubscriptionGroupConfig::new("%LMQ%y"));
+        assert!(groups.contains("%LMQ%z"));
+        assert_eq!(groups.len(), known);
+    }
+}

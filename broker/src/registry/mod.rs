@@ -19,3 +19,96 @@ pub use delay_offsets::DelayOffsets;
 pub use groups::Groups;
 pub use persist::{Persist, PersistWaker, TableFile};
 pub use topics::Topics;
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! What the tests of the tables share: a config directory, optionally with the files a Java 5.5.0 broker left.
+
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use common::clock::ManualClock;
+    use common::properties::Live;
+    use store::MessageStoreConfig;
+
+    use super::*;
+    use crate::config::BrokerConfig;
+
+    /// A directory with its own clock and configuration, in which the tables can be opened again and again.
+    pub(crate) struct Home {
+        pub(crate) directory: tempfile::TempDir,
+        pub(crate) clock: Arc<ManualClock>,
+        pub(crate) config: Arc<Live<BrokerConfig>>,
+        pub(crate) store_config: MessageStoreConfig,
+    }
+
+    impl Home {
+        /// Without any file.
+        pub(crate) fn empty() -> Self {
+            let config = BrokerConfig {
+                broker_cluster_name: "FxCluster".to_owned(),
+                broker_name: "fx-broker".to_owned(),
+                ..BrokerConfig::default()
+            };
+            Home {
+                directory: tempfile::tempdir().unwrap(),
+                clock: Arc::new(ManualClock::new(1_000)),
+                config: Arc::new(Live::new(config)),
+                store_config: MessageStoreConfig::default(),
+            }
+        }
+
+        /// With the files of tests/data/java-config.
+        pub(crate) fn of_java() -> Self {
+            let home = Self::empty();
+            let java = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/java-config");
+            for file in java.read_dir().unwrap() {
+                let file = file.unwrap();
+                std::fs::copy(file.path(), home.path().join(file.file_name())).unwrap();
+            }
+            home
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            self.directory.path()
+        }
+
+        pub(crate) fn text(&self, name: &str) -> String {
+            std::fs::read_to_string(self.path().join(name)).unwrap()
+        }
+
+        pub(crate) fn topics(&self) -> Topics {
+            Topics::open(
+                self.path(),
+                self.clock.clone(),
+                self.config.clone(),
+                &self.store_config,
+            )
+            .unwrap()
+        }
+
+        pub(crate) fn groups(&self) -> Groups {
+            Groups::open(
+                self.path(),
+                self.clock.clone(),
+                self.config.clone(),
+                &self.store_config,
+            )
+            .unwrap()
+        }
+
+        pub(crate) fn consumer_offsets(&self) -> ConsumerOffsets {
+            ConsumerOffsets::open(
+                self.path(),
+                self.clock.clone(),
+                self.config.clone(),
+                &self.store_config,
+            )
+            .unwrap()
+        }
+
+        pub(crate) fn delay_offsets(&self) -> DelayOffsets {
+            DelayOffsets::open(self.path(), self.clock.clone(), self.config.clone()).unwrap()
+        }
+    }
+}

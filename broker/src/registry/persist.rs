@@ -329,3 +329,205 @@ impl Service for Persist {
         Ok(Next::Idle)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::clock::{Clock, ManualClock};
+    use std::sync::atomic::AtomicI64;
+
+    /// A table of one number.
+    struct Number {
+        value: AtomicI64,
+        file: TableFile,
+    }
+
+    impl Number {
+        fn at(directory: &Path) -> Arc<Self> {
+            Arc::new(Number {
+                value: AtomicI64::new(0),
+                file: TableFile::new(directory.join("number.json")),
+            })
+        }
+
+        fn set(&self, value: i64) {
+            self.value.store(value, Ordering::SeqCst);
+            self.file.mark_changed();
+        }
+    }
+
+    impl Table for Number {
+        fn file(&self) -> &TableFile {
+            &self.file
+        }
+
+        fn flush(&self) -> Result<(), PersistError> {
+            self.file.flush_with(|| Ok(self.value.load(Ordering::SeqCst)))
+        }
+    }
+
+    fn load(directory: &Path) -> anyhow::Result<Option<i64>> {
+        TableFile::new(directory.join("number.json")).load(7)
+    }
+
+    fn write(directory: &Path, name: &str, text: &str) {
+        fs::write(directory.join(name), text).unwrap();
+    }
+
+    #[test]
+    fn a_write_keeps_the_one_before_as_backup() {
+        let directory = tempfile::tempdir().unwrap();
+        let number = Number::at(directory.path());
+        for value in [1, 2] {
+            number.set(value);
+            number.flush().unwrap();
+        }
+        assert_eq!(
+            fs::read_to_string(directory.path().join("number.json")).unwrap(),
+            "2"
+        );
+        assert_eq!(
+            fs::read_to_string(directory.path().join("number.json.bak")).unwrap(),
+            "1"
+        );
+        assert!(!directory.path().join("number.json.tmp").exists());
+    }
+
+    #[test]
+    fn a_missing_or_empty_file_is_replaced_by_its_backup() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(load(directory.path()).unwrap(), None);
+
+        write(directory.path(), "number.json.bak", "5");
+        assert_eq!(load(directory.path()).unwrap(), Some(5));
+
+        write(directory.path(), "number.json", "");
+        assert_eq!(load(directory.path()).unwrap(), Some(5));
+        let number = Number::at(directory.path());
+        number.set(6);
+        number.flush().unwrap();
+        assert_eq!(
+            fs::read_to_string(directory.path().join("number.json.bak")).unwrap(),
+            "5",
+            "the empty file did not take the backup's place"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_kept_aside_and_its_backup_used() {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "number.json", "{\"torn");
+        write(directory.path(), "number.json.bak", "5");
+        assert_eq!(load(directory.path()).unwrap(), Some(5));
+        assert_eq!(
+            fs::read_to_string(directory.path().join("number.json.corrupt-7")).unwrap(),
+            "{\"torn"
+        );
+        assert!(!directory.path().join("number.json").exists());
+    }
+
+    #[test]
+    fn a_damaged_backup_stops_the_start_and_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "number.json.bak", "{");
+        let error = load(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("number.json.bak"), "{error}");
+    }
+
+    #[test]
+    fn a_crash_between_any_two_steps_of_a_write_loses_no_more_than_that_write() {
+        let states: [&[(&str, &str)]; 3] = [
+            &[("number.json", "1"), ("number.json.tmp", "to")],
+            &[("number.json.bak", "1"), ("number.json.tmp", "2")],
+            &[("number.json.bak", "1"), ("number.json", "2")],
+        ];
+        for (files, expected) in states.into_iter().zip([1, 1, 2]) {
+            let directory = tempfile::tempdir().unwrap();
+            for (name, text) in files {
+                write(directory.path(), name, text);
+            }
+            assert_eq!(load(directory.path()).unwrap(), Some(expected), "{files:?}");
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_is_tried_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new(0);
+        let number = Number::at(directory.path());
+        let waker = Waker::new();
+        let mut persist = Persist::new(&waker).on_change(number.clone());
+        number.set(1);
+        persist.tick(clock.now(), false).unwrap();
+
+        // A directory in the way of the temporary file makes the write fail.
+        fs::create_dir(directory.path().join("number.json.tmp")).unwrap();
+        number.set(2);
+        clock.advance(MIN_GAP);
+        persist.tick(clock.now(), false).unwrap();
+        assert_eq!(load(directory.path()).unwrap(), Some(1));
+        assert_eq!(persist.interval(), RETRY_AFTER);
+
+        fs::remove_dir(directory.path().join("number.json.tmp")).unwrap();
+        clock.advance(RETRY_AFTER);
+        persist.tick(clock.now(), false).unwrap();
+        assert_eq!(load(directory.path()).unwrap(), Some(2));
+    }
+
+    #[test]
+    fn a_change_wakes_the_service_and_a_flood_of_them_is_written_at_intervals() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new(0);
+        let number = Number::at(directory.path());
+        let waker = Waker::new();
+        let mut persist = Persist::new(&waker).on_change(number.clone());
+        number.set(1);
+        assert!(waker.take());
+        persist.tick(clock.now(), false).unwrap();
+
+        number.set(2);
+        persist.tick(clock.now(), false).unwrap();
+        assert_eq!(
+            load(directory.path()).unwrap(),
+            Some(1),
+            "too soon after the last write"
+        );
+        assert_eq!(persist.interval(), MIN_GAP);
+
+        clock.advance(MIN_GAP);
+        persist.tick(clock.now(), false).unwrap();
+        assert_eq!(load(directory.path()).unwrap(), Some(2));
+        clock.advance(MIN_GAP);
+        persist.tick(clock.now(), false).unwrap();
+        assert_eq!(
+            persist.interval(),
+            IDLE,
+            "nothing changed: it sleeps until it is woken"
+        );
+    }
+
+    #[test]
+    fn a_periodic_file_is_written_when_due_and_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new(0);
+        let number = Number::at(directory.path());
+        let waker = Waker::new();
+        let period = Duration::from_secs(5);
+        let mut persist = Persist::new(&waker).every(period, number.clone());
+        persist.tick(clock.now(), false).unwrap();
+        assert_eq!(persist.interval(), period);
+
+        number.set(1);
+        assert!(!waker.take());
+        clock.advance(period - Duration::from_millis(1));
+        persist.tick(clock.now(), false).unwrap();
+        assert_eq!(load(directory.path()).unwrap(), None, "not due yet");
+        clock.advance(Duration::from_millis(1));
+        persist.tick(clock.now(), false).unwrap();
+        assert_eq!(load(directory.path()).unwrap(), Some(1));
+
+        number.set(2);
+        persist.tick(clock.now(), true).unwrap();
+        assert_eq!(load(directory.path()).unwrap(), Some(2));
+    }
+}

@@ -409,3 +409,204 @@ fn system_topic_names(created: &[TopicConfig]) -> BTreeSet<String> {
         .chain(created)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::testing::Home;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn remote() -> SocketAddr {
+        "127.0.0.1:4000".parse().unwrap()
+    }
+
+    fn saved(home: &Home) -> TopicConfigSerializeWrapper {
+        remoting::body::fastjson::from_slice(home.text(FILE_NAME).as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_first_start_has_the_system_topics_of_a_java_broker() {
+        let java = saved(&Home::of_java()).topic_config_table;
+        let topics = Home::empty().topics();
+        for (name, topic) in topics.snapshot() {
+            assert_eq!(Some(&*topic), java.get(&name), "{name}");
+        }
+        // What the Java broker has besides: topics of its clients, and what it makes when it needs it.
+        let lazily = [names::TRANS_CHECK_MAX_TIME_TOPIC];
+        for name in java.keys() {
+            let of_clients =
+                name.starts_with("Fx") && !name.starts_with("FxCluster") || name.starts_with('%');
+            assert!(
+                of_clients || lazily.contains(&name.as_str()) || topics.contains(name),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_java_file_is_loaded_and_written_back_with_nothing_lost() {
+        let home = Home::of_java();
+        let before = saved(&home);
+        let topics = home.topics();
+        assert_eq!(topics.data_version(), before.data_version);
+        assert_eq!(
+            topics
+                .get("FxInnerBatch")
+                .unwrap()
+                .attributes
+                .get("queue.type")
+                .unwrap(),
+            "BatchCQ"
+        );
+
+        topics.file().mark_changed();
+        topics.flush().unwrap();
+        assert_eq!(saved(&home), before);
+    }
+
+    #[test]
+    fn the_file_wins_over_the_configuration_of_a_system_topic() {
+        let home = Home::of_java();
+        home.config.update(|config| config.default_topic_queue_nums = 3);
+        assert_eq!(
+            home.topics()
+                .get(names::AUTO_CREATE_TOPIC)
+                .unwrap()
+                .write_queue_nums,
+            8
+        );
+    }
+
+    #[test]
+    fn flags_decide_which_system_topics_there_are_and_who_may_use_them() {
+        let mut home = Home::empty();
+        home.config.update(|config| {
+            config.auto_create_topic_enable = false;
+            config.cluster_topic_enable = false;
+            config.broker_topic_enable = false;
+            config.trace_topic_enable = true;
+        });
+        home.store_config.timer_wheel_enable = false;
+        let topics = home.topics();
+        assert!(!topics.contains(names::AUTO_CREATE_TOPIC));
+        assert!(!topics.contains(names::TIMER_TOPIC));
+        assert_eq!(topics.get(names::TRACE_TOPIC).unwrap().read_queue_nums, 1);
+        assert_eq!(topics.get("FxCluster").unwrap().perm, perm::INHERIT);
+        assert_eq!(topics.get("fx-broker").unwrap().perm, perm::INHERIT);
+    }
+
+    #[test]
+    fn a_send_makes_a_topic_like_its_template() {
+        let home = Home::empty();
+        let topics = home.topics();
+        let before = topics.data_version();
+        home.clock.set_wall_ms(9_000);
+
+        let cases = [("few", 4, 4), ("many", 100, 8), ("negative", -1, 0)];
+        for (topic, wanted, expected) in cases {
+            let created = topics
+                .create_on_send(topic, names::AUTO_CREATE_TOPIC, wanted, 1, remote())
+                .unwrap();
+            assert_eq!(
+                (created.read_queue_nums, created.write_queue_nums),
+                (expected, expected)
+            );
+            assert_eq!(created.perm, perm::READ | perm::WRITE, "not to be inherited from");
+            assert_eq!(created.topic_sys_flag, 1);
+            assert_eq!(topics.get(topic), Some(created));
+        }
+        let version = topics.data_version();
+        assert_eq!((version.counter, version.timestamp), (before.counter + 3, 9_000));
+
+        let again = topics
+            .create_on_send("few", names::AUTO_CREATE_TOPIC, 2, 0, remote())
+            .unwrap();
+        assert_eq!(again.write_queue_nums, 4, "an existing topic stays as it is");
+        assert_eq!(topics.data_version(), version);
+    }
+
+    #[test]
+    fn a_send_makes_no_topic_without_permission() {
+        let home = Home::empty();
+        let topics = home.topics();
+        topics.put(TopicConfig::new("NotInherited", 4));
+        assert_eq!(topics.create_on_send("a", "NotInherited", 4, 0, remote()), None);
+        assert_eq!(topics.create_on_send("a", "Missing", 4, 0, remote()), None);
+
+        home.config
+            .update(|config| config.auto_create_topic_enable = false);
+        assert_eq!(
+            topics.create_on_send("a", names::AUTO_CREATE_TOPIC, 4, 0, remote()),
+            None
+        );
+        assert!(!topics.contains("a"));
+    }
+
+    #[test]
+    fn a_flood_of_sends_stops_making_topics_at_the_limit() {
+        let topics = Home::empty().topics();
+        while topics.len() < AUTO_CREATE_LIMIT {
+            topics.insert(TopicConfig::new(format!("t{}", topics.len()), 1));
+        }
+        assert_eq!(
+            topics.create_on_send("one-more", names::AUTO_CREATE_TOPIC, 1, 0, remote()),
+            None
+        );
+        topics.put(TopicConfig::new("by-operator", 1));
+        assert!(topics.contains("by-operator"));
+    }
+
+    #[test]
+    fn a_retry_topic_is_made_once_and_follows_the_order_flag() {
+        let topics = Home::empty().topics();
+        let made = topics.create_on_send_back("%RETRY%g", 1, 6, false, 2);
+        assert_eq!((made.read_queue_nums, made.perm, made.topic_sys_flag), (1, 6, 2));
+        let version = topics.data_version();
+        assert_eq!(topics.create_on_send_back("%RETRY%g", 9, 2, false, 0), made);
+        assert_eq!(topics.data_version(), version);
+
+        let ordered = topics.create_on_send_back("%RETRY%g", 9, 2, true, 0);
+        assert!(ordered.order && ordered.read_queue_nums == 1 && topics.is_order("%RETRY%g"));
+    }
+
+    #[test]
+    fn every_change_is_announced_and_survives_a_restart() {
+        let home = Home::empty();
+        let topics = home.topics();
+        let announced = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&announced);
+        topics.on_change(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        topics.put(TopicConfig::new("a", 2));
+        topics.put(TopicConfig::new("b", 2));
+        topics.update("a", |topic| topic.perm = perm::READ);
+        assert!(topics.remove("b"));
+        assert!(!topics.remove("b"));
+        assert_eq!(topics.update("b", |topic| topic.perm = 0), None);
+        assert_eq!(announced.load(Ordering::SeqCst), 4);
+        topics.flush().unwrap();
+
+        let reopened = home.topics();
+        assert_eq!(reopened.get("a").unwrap().perm, perm::READ);
+        assert!(!reopened.contains("b"));
+        assert_eq!(reopened.data_version(), topics.data_version());
+    }
+
+    #[test]
+    fn topics_made_from_the_brokers_names_are_system_topics() {
+        let topics = Home::empty().topics();
+        for topic in [
+            "FxCluster",
+            "fx-broker",
+            "FxCluster_REPLY_TOPIC",
+            "SCHEDULE_TOPIC_XXXX",
+        ] {
+            assert!(
+                topics.is_system(topic) && topics.system_topics().contains(topic),
+                "{topic}"
+            );
+        }
+        assert!(!topics.is_system("Orders"));
+    }
+}
