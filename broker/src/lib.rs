@@ -3,8 +3,8 @@
 
 pub mod clients;
 pub mod config;
+pub mod delay;
 pub mod filter;
 pub mod hold;
-pub mod delay;
 pub mod registry;
 pub mod stats;
