@@ -1,0 +1,29 @@
+//! Processors: what the broker does with each request, one file for one subject.
+//!
+//! ```text
+//!   send_message     10 310 320        send_target, send_properties, batch_body   what a send asks for
+//!   send_back        36                refusals, json, recency                    what they share
+//!   reply_message    324 325
+//!   pull_message     11 361            pull_checks                                who may pull what
+//!   client_manage    34 35 46
+//!   consumer_manage  38 14 15
+//!   queue_offset     29 30 31 32       queue_lock  41 42
+//!   query_message    12 33             admin/      everything mqadmin asks for
+//! ```
+
+pub(crate) mod batch_body;
+pub(crate) mod client_manage;
+pub(crate) mod consumer_manage;
+pub(crate) mod json;
+pub(crate) mod pull_checks;
+pub(crate) mod pull_message;
+pub(crate) mod query_message;
+pub(crate) mod queue_lock;
+pub(crate) mod queue_offset;
+pub(crate) mod recency;
+pub(crate) mod refusals;
+pub(crate) mod reply_message;
+pub(crate) mod send_back;
+pub(crate) mod send_message;
+pub(crate) mod send_properties;
+pub(crate) mod send_target;

@@ -1,0 +1,242 @@
+//! Who may pull what: the checks of a pull, in the reference's order, and the subscription it is filtered by.
+//!
+//! ```text
+//!   broker readable 16 ─> group 26, enabled 16 ─> topic 17, readable 16 ─> queue id 29 ─┐
+//!   ┌──────────────────────────────────────────────────────────────────────────────────┘
+//!   ├─ pull brings its subscription:  parses 23 ──────────────────────────────────────────┬─> by tags 1
+//!   └─ heartbeat brought it:  group known 24 ─> broadcast 16 ─> allowed 16 ─> there 24, latest 25 ─┘
+//! ```
+//!
+//! Reference: `PullMessageProcessor.processRequest`.
+
+use std::sync::Arc;
+
+use common::message::sys_flag;
+use common::names;
+use remoting::body::client::{ConsumeType, MessageModel, SubscriptionData};
+use remoting::body::group::SubscriptionGroupConfig;
+use remoting::body::topic::TopicConfig;
+use remoting::codes::{request_code, response_code};
+use remoting::header::PullMessageRequestHeader;
+use remoting::request::{Refusal, Request, Response};
+
+use crate::broker::Broker;
+use crate::filter::tags;
+use crate::processor::refusals::FAQ;
+use crate::registry::topics::perm;
+
+/// The number of the read permission's bit. Reference: `PermName.INDEX_PERM_READ`.
+const READ_BIT: u32 = 2;
+
+pub(crate) type PullRequest<'a> = Request<'a, PullMessageRequestHeader<'a>>;
+
+/// A pull that may go ahead.
+#[derive(Debug)]
+pub(crate) struct CheckedPull {
+    pub(crate) group: Arc<SubscriptionGroupConfig>,
+    pub(crate) topic: Arc<TopicConfig>,
+    pub(crate) subscription: Arc<SubscriptionData>,
+}
+
+/// A pull turned down, with what forbids it if it is a permission.
+#[derive(Debug)]
+pub(crate) struct PullRefusal {
+    refusal: Refusal,
+    forbidden_by: Option<ForbiddenBy>,
+}
+
+/// Reference: `ForbiddenType`.
+#[derive(Clone, Copy, Debug)]
+enum ForbiddenBy {
+    Broker = 1,
+    Group = 2,
+    Topic = 3,
+    BroadcastDisabled = 4,
+    Subscription = 5,
+}
+
+impl PullRefusal {
+    fn new(code: i32, remark: impl Into<String>) -> Self {
+        PullRefusal { refusal: Refusal::new(code, remark.into()), forbidden_by: None }
+    }
+
+    fn forbidden(by: ForbiddenBy, remark: String) -> Self {
+        PullRefusal { refusal: Refusal::new(response_code::NO_PERMISSION, remark), forbidden_by: Some(by) }
+    }
+}
+
+impl From<PullRefusal> for Response {
+    fn from(refused: PullRefusal) -> Self {
+        let response = Response::from(refused.refusal);
+        match refused.forbidden_by {
+            Some(by) => response.field("forbiddenType", by as i32),
+            None => response,
+        }
+    }
+}
+
+/// Checks a pull and finds its subscription.
+pub(crate) fn check(broker: &Broker, request: &PullRequest<'_>) -> Result<CheckedPull, PullRefusal> {
+    let header = &request.header;
+    require_readable_broker(broker, request)?;
+    let group = enabled_group(broker, header)?;
+    let topic = readable_topic(broker, header)?;
+    require_valid_queue(request, &topic)?;
+    let subscription = if header.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
+        subscription_of_request(header)?
+    } else {
+        subscription_of_heartbeat(broker, header, &group)?
+    };
+    require_tag_filter(&subscription)?;
+    require_accepted_consumer(broker, request)?;
+    Ok(CheckedPull { group, topic, subscription })
+}
+
+fn require_readable_broker(broker: &Broker, request: &PullRequest<'_>) -> Result<(), PullRefusal> {
+    let config = broker.config.get();
+    if config.broker_permission & perm::READ == 0 {
+        let remark = format!("the broker[{}] pulling message is forbidden", config.broker_ip1);
+        return Err(PullRefusal::forbidden(ForbiddenBy::Broker, remark));
+    }
+    if request.code() == request_code::LITE_PULL_MESSAGE && !config.lite_pull_message_enable {
+        let remark = format!("the broker[{}] for lite pull consumer is forbidden", config.broker_ip1);
+        return Err(PullRefusal::forbidden(ForbiddenBy::Broker, remark));
+    }
+    Ok(())
+}
+
+fn enabled_group(
+    broker: &Broker,
+    header: &PullMessageRequestHeader<'_>,
+) -> Result<Arc<SubscriptionGroupConfig>, PullRefusal> {
+    let name = &header.consumer_group;
+    let group = broker.groups.find(name).ok_or_else(|| {
+        PullRefusal::new(
+            response_code::SUBSCRIPTION_GROUP_NOT_EXIST,
+            format!("subscription group [{name}] does not exist, {FAQ}"),
+        )
+    })?;
+    if !group.consume_enable {
+        let remark = format!("subscription group no permission, {name}");
+        return Err(PullRefusal::forbidden(ForbiddenBy::Group, remark));
+    }
+    Ok(group)
+}
+
+fn readable_topic(broker: &Broker, header: &PullMessageRequestHeader<'_>) -> Result<Arc<TopicConfig>, PullRefusal> {
+    let name = &header.topic;
+    let topic = broker.topics.get(name).ok_or_else(|| {
+        PullRefusal::new(
+            response_code::TOPIC_NOT_EXIST,
+            format!("topic[{name}] not exist, apply first please! {FAQ}"),
+        )
+    })?;
+    if topic.perm & perm::READ == 0 {
+        let remark = format!("the topic[{name}] pulling message is forbidden");
+        return Err(PullRefusal::forbidden(ForbiddenBy::Topic, remark));
+    }
+    Ok(topic)
+}
+
+fn require_valid_queue(request: &PullRequest<'_>, topic: &TopicConfig) -> Result<(), PullRefusal> {
+    let header = &request.header;
+    if (0..topic.read_queue_nums).contains(&header.queue_id) {
+        return Ok(());
+    }
+    Err(PullRefusal::new(
+        response_code::INVALID_PARAMETER,
+        format!(
+            "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+            header.queue_id,
+            header.topic,
+            topic.read_queue_nums,
+            request.connection().peer_addr()
+        ),
+    ))
+}
+
+fn subscription_of_request(header: &PullMessageRequestHeader<'_>) -> Result<Arc<SubscriptionData>, PullRefusal> {
+    let expression = header.subscription.as_deref().unwrap_or_default();
+    let expression_type = header.expression_type.as_deref().unwrap_or_default();
+    if tags::is_tag_type(expression_type) {
+        return Ok(Arc::new(tags::build(&header.topic, expression)));
+    }
+    if expression.is_empty() {
+        return Err(PullRefusal::new(
+            response_code::SUBSCRIPTION_PARSE_FAILED,
+            "parse the consumer's subscription failed",
+        ));
+    }
+    Ok(Arc::new(SubscriptionData {
+        topic: header.topic.clone().into_owned(),
+        sub_string: expression.to_owned(),
+        expression_type: expression_type.to_owned(),
+        ..SubscriptionData::default()
+    }))
+}
+
+fn subscription_of_heartbeat(
+    broker: &Broker,
+    header: &PullMessageRequestHeader<'_>,
+    group: &SubscriptionGroupConfig,
+) -> Result<Arc<SubscriptionData>, PullRefusal> {
+    let (name, topic) = (&header.consumer_group, &header.topic);
+    let consumers = broker.consumers.info(name).ok_or_else(|| {
+        PullRefusal::new(
+            response_code::SUBSCRIPTION_NOT_EXIST,
+            format!("the consumer's group info not exist{FAQ}"),
+        )
+    })?;
+    if !group.consume_broadcast_enable && consumers.message_model == MessageModel::Broadcasting {
+        let remark = format!("the consumer group[{name}] can not consume by broadcast way");
+        return Err(PullRefusal::forbidden(ForbiddenBy::BroadcastDisabled, remark));
+    }
+    if broker.groups.is_forbidden(name, topic, READ_BIT) {
+        let remark = format!("the consumer group[{name}] is forbidden for topic[{topic}]");
+        return Err(PullRefusal::forbidden(ForbiddenBy::Subscription, remark));
+    }
+    let subscription = consumers.subscriptions.get(&**topic).cloned().ok_or_else(|| {
+        PullRefusal::new(
+            response_code::SUBSCRIPTION_NOT_EXIST,
+            format!("the consumer's subscription not exist{FAQ}"),
+        )
+    })?;
+    if subscription.sub_version < header.sub_version {
+        return Err(PullRefusal::new(
+            response_code::SUBSCRIPTION_NOT_LATEST,
+            "the consumer's subscription not latest",
+        ));
+    }
+    Ok(subscription)
+}
+
+/// Filters other than tags would deliver what nobody asked for: such pulls are refused.
+fn require_tag_filter(subscription: &SubscriptionData) -> Result<(), PullRefusal> {
+    if tags::is_tag_type(&subscription.expression_type) {
+        return Ok(());
+    }
+    Err(PullRefusal::new(response_code::SYSTEM_ERROR, unsupported_filter(&subscription.expression_type)))
+}
+
+/// With `rejectPullConsumerEnable` only consumers that heartbeats made known may pull, and the tools.
+fn require_accepted_consumer(broker: &Broker, request: &PullRequest<'_>) -> Result<(), PullRefusal> {
+    let group = &request.header.consumer_group;
+    if !broker.config.get().reject_pull_consumer_enable || names::is_system_group(group) {
+        return Ok(());
+    }
+    let accepted = broker.consumers.info(group).is_some_and(|consumers| {
+        consumers.consume_type != ConsumeType::Actively || consumers.has_connection(request.connection())
+    });
+    if accepted {
+        return Ok(());
+    }
+    Err(PullRefusal::new(
+        response_code::SUBSCRIPTION_NOT_EXIST,
+        format!("the consumer's group info not exist, or the pull consumer is rejected by server.{FAQ}"),
+    ))
+}
+
+/// The remark for a filter that this broker does not have.
+pub(crate) fn unsupported_filter(expression_type: &str) -> String {
+    format!("The broker does not support consumer to filter message by {expression_type}")
+}

@@ -1,0 +1,51 @@
+//! The offsets of a queue: its ends, and where it was at a time. GET_MAX_OFFSET, GET_MIN_OFFSET,
+//! SEARCH_OFFSET_BY_TIMESTAMP, GET_EARLIEST_MSG_STORETIME.
+//!
+//! A queue that does not exist has offsets too: clients ask before the first message. Reference: `AdminBrokerProcessor`.
+
+use remoting::header::{
+    BoundaryType, GetEarliestMsgStoretimeRequestHeader, GetEarliestMsgStoretimeResponseHeader, GetMaxOffsetRequestHeader,
+    GetMaxOffsetResponseHeader, GetMinOffsetRequestHeader, GetMinOffsetResponseHeader, SearchOffsetRequestHeader,
+    SearchOffsetResponseHeader,
+};
+use remoting::request::{Handled, Request, Response};
+use store::Boundary;
+
+use crate::broker::Broker;
+
+/// The offset the next message will get. `committed` makes no difference without replicas.
+pub(crate) fn max_offset(broker: &Broker, request: Request<'_, GetMaxOffsetRequestHeader<'_>>) -> Handled {
+    let header = &request.header;
+    let offset = broker.store.max_offset(&header.topic, header.queue_id);
+    Ok(Response::success().header(&GetMaxOffsetResponseHeader { offset }).into())
+}
+
+/// The offset of the oldest message.
+pub(crate) fn min_offset(broker: &Broker, request: Request<'_, GetMinOffsetRequestHeader<'_>>) -> Handled {
+    let header = &request.header;
+    let offset = broker.store.min_offset(&header.topic, header.queue_id);
+    Ok(Response::success().header(&GetMinOffsetResponseHeader { offset }).into())
+}
+
+/// The offset of the message stored at a time.
+pub(crate) fn search_offset(broker: &Broker, request: Request<'_, SearchOffsetRequestHeader<'_>>) -> Handled {
+    let header = &request.header;
+    let boundary = match header.boundary_type {
+        BoundaryType::Lower => Boundary::Lower,
+        BoundaryType::Upper => Boundary::Upper,
+    };
+    let offset = broker
+        .store
+        .offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary);
+    Ok(Response::success().header(&SearchOffsetResponseHeader { offset }).into())
+}
+
+/// When the oldest message was stored, -1 without any.
+pub(crate) fn earliest_store_time(
+    broker: &Broker,
+    request: Request<'_, GetEarliestMsgStoretimeRequestHeader<'_>>,
+) -> Handled {
+    let header = &request.header;
+    let timestamp = broker.store.earliest_store_time(&header.topic, header.queue_id).unwrap_or(-1);
+    Ok(Response::success().header(&GetEarliestMsgStoretimeResponseHeader { timestamp }).into())
+}

@@ -1,0 +1,375 @@
+//! SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE: messages from producers into the log.
+//!
+//! ```text
+//!   check topic and queue (send_target.rs) ─> retry topic: dead letter? ─> lite, priority, delay ─> put ─> answer
+//!                                                                                                   └─ SYNC_FLUSH: when flushed
+//! ```
+//!
+//! Whether a request is a batch is said by its header, not by its code. Transactions and arbitrary delivery times are
+//! not built yet: such messages are refused, since storing them as ordinary ones would deliver them at once.
+//! Reference: `SendMessageProcessor`, `HookUtils`.
+
+use std::borrow::Cow;
+
+use common::message::id::offset_msg_id;
+use common::message::{properties, sys_flag};
+use common::names;
+use common::version;
+use remoting::body::topic::{TopicConfig, TopicFilterType};
+use remoting::codes::response_code;
+use remoting::header::{SendMessageRequestHeader, SendMessageResponseHeader};
+use remoting::request::{Handled, Outcome, Refusal, Request, Response};
+use smallvec::SmallVec;
+use store::{BatchItem, FlushDiskType, FlushError, Message, PhysicalOffset};
+
+use crate::broker::Broker;
+use crate::processor::batch_body::{BatchError, InnerMessages, decode_batch};
+use crate::processor::refusals::{FAQ, flush_failed, put_refused};
+use crate::processor::send_properties::{Changes, PropertyFault, SendProperties};
+use crate::processor::send_target::SendTarget;
+use crate::registry::topics::perm;
+
+/// One dead-letter queue is enough for the messages nobody could consume.
+pub(crate) const DLQ_QUEUE_NUMS: i32 = 1;
+
+type SendRequest<'a> = Request<'a, SendMessageRequestHeader<'a>>;
+
+/// Stores a message, or many of one queue.
+pub(crate) fn send_message(broker: &Broker, request: SendRequest<'_>) -> Handled {
+    if request.header.batch {
+        send_batch(broker, &request)
+    } else {
+        send_one(broker, &request)
+    }
+}
+
+fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
+    let header = &request.header;
+    let target = SendTarget::of(header, request.connection().peer_addr());
+    let topic_config = target.check(broker)?;
+    let properties = SendProperties::scan(header.properties.as_deref().unwrap_or_default())?;
+
+    let mut draft = Draft {
+        topic: Cow::Borrowed(target.topic),
+        queue_id: target.queue_id(broker, &topic_config),
+        delay_level: properties.delay_level,
+    };
+    let dead_letter = draft.redirect_exhausted_retry(broker, request)?;
+    draft.apply_priority(&properties, &topic_config);
+    require_key_for_compaction(&properties, &topic_config)?;
+    refuse_half_message(broker, header, &properties)?;
+    refuse_timer(broker, &properties)?;
+    refuse_inner_batch(header, &properties)?;
+    let answered_queue_id = draft.queue_id;
+    let real_destination = draft.schedule(broker.delay_levels.max_level());
+
+    let config = broker.config.get();
+    let new_uniq_key = properties.uniq_key.is_none().then(|| broker.unique_keys.next_key());
+    let multi_dispatch = properties.lite_topic.map(|lite_topic| names::lmq_of_lite_topic(target.topic, lite_topic));
+    let stored_properties = properties.encode(&Changes {
+        region_id: &config.region_id,
+        trace_on: config.trace_on,
+        cluster: Some(&broker.identity.cluster),
+        new_uniq_key: new_uniq_key.as_deref(),
+        delay_level: (dead_letter || draft.delay_level != properties.delay_level).then_some(draft.delay_level),
+        multi_dispatch: multi_dispatch.as_deref(),
+        real_destination: real_destination.as_ref().map(|(topic, queue_id)| (&**topic, *queue_id)),
+        drop_priority: properties.has_void_priority(),
+        drop_timer: real_destination.is_some(),
+    });
+    let message = Message {
+        topic: &draft.topic,
+        queue_id: draft.queue_id,
+        properties: &stored_properties,
+        body: request.body(),
+        ..shared_fields(broker, request, &topic_config)
+    };
+    let appended = broker
+        .store
+        .put(&message)
+        .map_err(|error| put_refused(&error, broker.store_config.get().max_message_size))?;
+    broker.stats.record_put(&draft.topic, 1, u64::from(appended.size_bytes));
+
+    let answer = send_answer(
+        broker,
+        &SendMessageResponseHeader {
+            msg_id: offset_msg_id(broker.identity.address, appended.physical_offset.0).into(),
+            queue_id: answered_queue_id,
+            queue_offset: appended.queue_offset.to_wire(),
+            transaction_id: properties.uniq_key.or(new_uniq_key.as_deref()).map(Cow::Borrowed),
+            batch_uniq_id: None,
+            recall_handle: None,
+        },
+    );
+    Ok(answer_when_safe(broker, request, appended.end, properties.no_wait, answer))
+}
+
+fn send_batch(broker: &Broker, request: &SendRequest<'_>) -> Handled {
+    let header = &request.header;
+    let target = SendTarget::of(header, request.connection().peer_addr());
+    let topic_config = target.check(broker)?;
+    let properties = SendProperties::scan(header.properties.as_deref().unwrap_or_default())?;
+    refuse_unbatchable(header, &properties)?;
+    let mut inner = decode_batch(request.body())?;
+    add_missing_keys(broker, &mut inner);
+
+    let queue_id = target.queue_id(broker, &topic_config);
+    let shared = Message { topic: target.topic, queue_id, ..shared_fields(broker, request, &topic_config) };
+    let items: SmallVec<[BatchItem<'_>; 8]> = inner
+        .iter()
+        .map(|message| BatchItem { flag: message.flag, properties: &message.properties, body: message.body })
+        .collect();
+    let appended = broker
+        .store
+        .put_batch(&shared, &items)
+        .map_err(|error| put_refused(&error, broker.store_config.get().max_message_size))?;
+    broker.stats.record_put(target.topic, items.len() as u32, u64::from(appended.size_bytes));
+
+    let answer = send_answer(
+        broker,
+        &SendMessageResponseHeader {
+            msg_id: joined_ids(broker, &appended.physical_offsets).into(),
+            queue_id,
+            queue_offset: appended.queue_offset.to_wire(),
+            transaction_id: properties.uniq_key.map(Cow::Borrowed),
+            batch_uniq_id: None,
+            recall_handle: None,
+        },
+    );
+    Ok(answer_when_safe(broker, request, appended.end, properties.no_wait, answer))
+}
+
+/// A message on its way to a queue, which rules of the broker may change.
+struct Draft<'a> {
+    topic: Cow<'a, str>,
+    queue_id: i32,
+    delay_level: i32,
+}
+
+impl<'a> Draft<'a> {
+    /// A message sent to a retry topic goes to the dead letters when it was retried too often, or when its group
+    /// consumes in order: a retry would overtake. Says whether it did.
+    ///
+    /// Reference: `SendMessageProcessor.handleRetryAndDLQ`.
+    fn redirect_exhausted_retry(&mut self, broker: &Broker, request: &SendRequest<'_>) -> Result<bool, Refusal> {
+        let Some(group) = names::group_of_retry_topic(&request.header.topic) else { return Ok(false) };
+        let group_config = broker.groups.find(group).ok_or_else(|| {
+            Refusal::new(
+                response_code::SUBSCRIPTION_GROUP_NOT_EXIST,
+                format!("subscription group not exist, {group} {FAQ}"),
+            )
+        })?;
+        let max_reconsume_times = request
+            .header
+            .max_reconsume_times
+            .filter(|_| request.version() >= version::V3_4_9)
+            .unwrap_or(group_config.retry_max_times);
+        let exhausted = request.header.reconsume_times > max_reconsume_times;
+        if !exhausted && !broker.queue_locks.has_unexpired(group, broker.clock.wall_ms()) {
+            return Ok(false);
+        }
+        let dlq_topic = names::dlq_topic(group);
+        broker
+            .topics
+            .create_on_send_back(&dlq_topic, DLQ_QUEUE_NUMS, perm::READ | perm::WRITE, false, 0);
+        self.topic = Cow::Owned(dlq_topic);
+        self.queue_id = 0;
+        self.delay_level = -1;
+        Ok(true)
+    }
+
+    fn apply_priority(&mut self, properties: &SendProperties<'_>, topic_config: &TopicConfig) {
+        if let Some(priority) = properties.priority() {
+            self.queue_id = priority.min(topic_config.write_queue_nums - 1).max(0);
+        }
+    }
+
+    /// A message with a delay level waits in the queue of its level; gives where it goes afterwards.
+    ///
+    /// Reference: `HookUtils.transformDelayLevelMessage`.
+    fn schedule(&mut self, max_level: i32) -> Option<(Cow<'a, str>, i32)> {
+        if self.delay_level <= 0 || max_level <= 0 {
+            return None;
+        }
+        self.delay_level = self.delay_level.min(max_level);
+        let real_topic = std::mem::replace(&mut self.topic, Cow::Borrowed(names::SCHEDULE_TOPIC));
+        let real_queue_id = std::mem::replace(&mut self.queue_id, self.delay_level - 1);
+        Some((real_topic, real_queue_id))
+    }
+}
+
+/// Everything of the stored message but topic, queue, properties and body.
+fn shared_fields(broker: &Broker, request: &SendRequest<'_>, topic_config: &TopicConfig) -> Message<'static> {
+    let header = &request.header;
+    let multi_tags = match topic_config.topic_filter_type {
+        TopicFilterType::MultiTag => sys_flag::MULTI_TAGS,
+        TopicFilterType::SingleTag => 0,
+    };
+    Message {
+        topic: "",
+        queue_id: 0,
+        flag: header.flag,
+        sys_flag: header.sys_flag | multi_tags,
+        born_timestamp_ms: header.born_timestamp,
+        born_host: request.connection().peer_addr(),
+        store_host: broker.identity.address,
+        reconsume_times: header.reconsume_times,
+        prepared_transaction_offset: 0,
+        properties: "",
+        body: &[],
+    }
+}
+
+/// A compaction topic keeps the newest message of each key.
+fn require_key_for_compaction(properties: &SendProperties<'_>, topic_config: &TopicConfig) -> Result<(), Refusal> {
+    let is_compaction = topic_config.attributes.get("cleanup.policy").is_some_and(|policy| policy == "COMPACTION");
+    if is_compaction && properties.keys.is_none_or(|keys| keys.trim().is_empty()) {
+        return Err(illegal("Required message key is missing"));
+    }
+    Ok(())
+}
+
+/// Half messages must not become visible, and rollback records are no messages.
+///
+/// Clients before 4.6.1 keep the mark on messages they retry; those are ordinary messages.
+fn refuse_half_message(
+    broker: &Broker,
+    header: &SendMessageRequestHeader<'_>,
+    properties: &SendProperties<'_>,
+) -> Result<(), Refusal> {
+    let is_retry = header.reconsume_times > 0 && properties.delay_level > 0;
+    let hidden = matches!(
+        sys_flag::transaction_type(header.sys_flag),
+        sys_flag::TRANSACTION_PREPARED | sys_flag::TRANSACTION_ROLLBACK
+    );
+    if !hidden && (is_retry || !properties.transaction_prepared) {
+        return Ok(());
+    }
+    let config = broker.config.get();
+    let reason = if config.reject_transaction_message { "" } else { ": it has no transactions yet" };
+    Err(Refusal::new(
+        response_code::NO_PERMISSION,
+        format!("the broker[{}] sending transaction message is forbidden{reason}", config.broker_ip1),
+    ))
+}
+
+/// A delivery time that has passed is no delay; one to come would be ignored, so it is refused.
+///
+/// Reference: `HookUtils.transformTimerMessage`.
+fn refuse_timer(broker: &Broker, properties: &SendProperties<'_>) -> Result<(), Refusal> {
+    let Some(timer) = properties.timer.filter(|_| !properties.timer_done) else { return Ok(()) };
+    let now_ms = broker.clock.wall_ms();
+    let deliver_at_ms = timer.deliver_at_ms(now_ms);
+    if deliver_at_ms <= now_ms && !properties.cancels_timer {
+        return Ok(());
+    }
+    Err(illegal(format!(
+        "timer message illegal, accurate timer messages are not enabled on this broker: wanted at {deliver_at_ms}, now is \
+         {now_ms}. Use a delay level instead"
+    )))
+}
+
+/// Inner batches need a queue type that does not exist here; a count without one is a mistake of the sender.
+///
+/// Reference: `HookUtils.checkInnerBatch`.
+fn refuse_inner_batch(header: &SendMessageRequestHeader<'_>, properties: &SendProperties<'_>) -> Result<(), Refusal> {
+    match (header.sys_flag & sys_flag::INNER_BATCH != 0, properties.has_inner_num) {
+        (false, false) => Ok(()),
+        (false, true) => Err(illegal("property INNER_NUM in a message that is no inner batch")),
+        (true, _) => Err(illegal("inner batches need a topic whose queue type is BatchCQ")),
+    }
+}
+
+/// What cannot be sent as a batch.
+fn refuse_unbatchable(header: &SendMessageRequestHeader<'_>, properties: &SendProperties<'_>) -> Result<(), Refusal> {
+    let topic_bytes = header.topic.len();
+    if topic_bytes > names::TOPIC_MAX_LENGTH {
+        return Err(illegal(format!("message topic length too long {topic_bytes}")));
+    }
+    if names::group_of_retry_topic(&header.topic).is_some() {
+        return Err(illegal(format!("batch request does not support retry group {}", header.topic)));
+    }
+    if sys_flag::transaction_type(header.sys_flag) != sys_flag::TRANSACTION_NONE || properties.transaction_prepared {
+        return Err(illegal("batch request does not support transactions"));
+    }
+    if properties.delay_level > 0 || properties.timer.is_some() {
+        return Err(illegal("batch request does not support delayed messages"));
+    }
+    Ok(())
+}
+
+/// Every message can be found by a unique key, also one whose producer gave none.
+fn add_missing_keys(broker: &Broker, inner: &mut InnerMessages<'_>) {
+    for message in inner {
+        if properties::get(&message.properties, properties::name::UNIQ_KEY).is_none() {
+            let key = broker.unique_keys.next_key();
+            properties::push(message.properties.to_mut(), properties::name::UNIQ_KEY, &key);
+        }
+    }
+}
+
+fn joined_ids(broker: &Broker, physical_offsets: &[PhysicalOffset]) -> String {
+    let mut ids = String::with_capacity(physical_offsets.len() * 33);
+    for offset in physical_offsets {
+        if !ids.is_empty() {
+            ids.push(',');
+        }
+        ids.push_str(&offset_msg_id(broker.identity.address, offset.0));
+    }
+    ids
+}
+
+/// The answer to a send that was stored. The Java client reads region and trace switch without asking whether they
+/// are there.
+pub(crate) fn send_answer(broker: &Broker, header: &SendMessageResponseHeader<'_>) -> Response {
+    let config = broker.config.get();
+    Response::success()
+        .header(header)
+        .field(properties::name::MSG_REGION, &config.region_id)
+        .field(properties::name::TRACE_ON, config.trace_on)
+}
+
+/// Answers now, or with SYNC_FLUSH when everything before `end` is on disk.
+fn answer_when_safe(
+    broker: &Broker,
+    request: &SendRequest<'_>,
+    end: PhysicalOffset,
+    no_wait: bool,
+    answer: Response,
+) -> Outcome {
+    let store_config = broker.store_config.get();
+    if no_wait || store_config.flush_disk_type != FlushDiskType::SyncFlush {
+        return answer.into();
+    }
+    let responder = request.responder();
+    let deadline_ms = broker.clock.wall_ms() + store_config.sync_flush_timeout;
+    broker.store.on_flushed(
+        end,
+        deadline_ms,
+        Box::new(move |flushed| {
+            responder.respond(match flushed {
+                Ok(()) => answer,
+                // The message is stored and may yet reach the disk: the client takes this for a send status.
+                Err(FlushError::Timeout) => Response { code: response_code::FLUSH_DISK_TIMEOUT, ..answer },
+                Err(error) => flush_failed(&error).into(),
+            });
+        }),
+    );
+    Outcome::Parked
+}
+
+fn illegal(remark: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(response_code::MESSAGE_ILLEGAL, remark)
+}
+
+impl From<PropertyFault> for Refusal {
+    fn from(fault: PropertyFault) -> Self {
+        illegal(fault.to_string())
+    }
+}
+
+impl From<BatchError> for Refusal {
+    fn from(error: BatchError) -> Self {
+        illegal(error.to_string())
+    }
+}
