@@ -100,6 +100,12 @@ final class Server {
         return new Server(Role.BROKER, kind, name, port, home, all);
     }
 
+    /** A server of maybe another kind for the same directory, port and configuration; this one must have ended. */
+    Server replacedBy(Kind other) {
+        LIVE.remove(this);
+        return new Server(role, other, name, port, home, config);
+    }
+
     static Path freshHome(String name) {
         try {
             return Files.createTempDirectory("compat-" + name + "-");
