@@ -437,3 +437,201 @@ pub(crate) fn encode_before_body(
     prefix[LENGTH_BYTES..].copy_from_slice(&[serialize as u8, high, middle, low]);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn encode(
+        head: &Head,
+        serialize: SerializeType,
+        remark: Option<&str>,
+        pairs: &[(String, String)],
+        body: &[u8],
+    ) -> Vec<u8> {
+        let mut fields = FieldBuffer::new();
+        for (name, value) in pairs {
+            fields.push_str(name, value);
+        }
+        let mut out = Vec::new();
+        encode_before_body(head, serialize, remark, &fields, body.len(), &mut out).unwrap();
+        out.extend_from_slice(body);
+        assert_eq!(frame_bytes(&out, usize::MAX), Ok(Some(out.len())));
+        out
+    }
+
+    fn pairs_of(frame: &Frame) -> Vec<(String, String)> {
+        // Null is what the ROCKETMQ dialect makes of an empty string.
+        let pairs = frame
+            .fields()
+            .map(|(name, value)| (name.into_owned(), value.unwrap_or_default().into_owned()));
+        pairs.collect()
+    }
+
+    fn any_head() -> impl Strategy<Value = Head> {
+        // The binary dialect has 16 bits for code and version.
+        let numbers = (any::<i16>(), 0_u8..14, any::<i16>(), any::<i32>(), any::<i32>());
+        numbers.prop_map(|(code, language, version, opaque, flag)| Head {
+            code: code.into(),
+            language: LanguageCode::from_byte(language),
+            version: version.into(),
+            opaque,
+            flag,
+        })
+    }
+
+    fn any_serialize() -> impl Strategy<Value = SerializeType> {
+        prop_oneof![Just(SerializeType::Json), Just(SerializeType::RocketMq)]
+    }
+
+    fn a_frame() -> impl Strategy<Value = Vec<u8>> {
+        let parts = (
+            any_head(),
+            any_serialize(),
+            any::<Option<String>>(),
+            vec(any::<(String, String)>(), 0..5),
+            ".{0,20}",
+        );
+        parts.prop_map(|(head, serialize, remark, pairs, body)| {
+            encode(&head, serialize, remark.as_deref(), &pairs, body.as_bytes())
+        })
+    }
+
+    /// Reads everything a frame offers, so that a later pass over accepted bytes is exercised too.
+    fn read_all(bytes: &[u8]) {
+        if let Ok(frame) = Frame::decode(Bytes::copy_from_slice(bytes)) {
+            let _ = (frame.remark(), pairs_of(&frame), frame.detached().encode());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decode_gives_back_what_was_encoded(
+            head in any_head(),
+            serialize in any_serialize(),
+            remark in any::<Option<String>>(),
+            pairs in vec(any::<(String, String)>(), 0..8),
+            body in vec(any::<u8>(), 0..50),
+        ) {
+            let encoded = encode(&head, serialize, remark.as_deref(), &pairs, &body);
+            let frame = Frame::decode(Bytes::from(encoded.clone()).slice(LENGTH_BYTES..)).unwrap();
+            prop_assert_eq!(frame.head(), head);
+            prop_assert_eq!(frame.serialize, serialize);
+            // Null is what the ROCKETMQ dialect makes of an empty remark.
+            let readable = remark.filter(|text| serialize == SerializeType::Json || !text.is_empty());
+            prop_assert_eq!(frame.remark().map(Cow::into_owned), readable);
+            prop_assert_eq!(pairs_of(&frame), pairs);
+            prop_assert_eq!(&frame.body[..], &body[..]);
+            prop_assert_eq!(frame.encode().unwrap(), encoded);
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes in vec(any::<u8>(), 0..200)) {
+            read_all(&bytes);
+        }
+
+        #[test]
+        fn a_frame_with_bytes_changed_or_cut_never_panics(
+            mut frame in a_frame(),
+            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            for (at, byte) in changes {
+                let at = at.index(frame.len());
+                frame[at] = byte;
+            }
+            read_all(&frame[LENGTH_BYTES..]);
+            let end = LENGTH_BYTES + cut.index(frame.len() - LENGTH_BYTES);
+            read_all(&frame[LENGTH_BYTES..end]);
+        }
+    }
+
+    #[test]
+    fn the_length_word_alone_refuses_a_frame() {
+        let limit = 1024;
+        let word = |length: u32| frame_bytes(&length.to_be_bytes(), limit);
+        assert_eq!(frame_bytes(&[0, 0, 4], limit), Ok(None));
+        assert_eq!(
+            word(1020),
+            Ok(Some(1024)),
+            "the length word counts towards the limit"
+        );
+        assert_eq!(
+            word(1021),
+            Err(FrameError::TooLong {
+                claimed_bytes: 1025,
+                limit_bytes: 1024
+            })
+        );
+        assert!(
+            matches!(word(-1_i32 as u32), Err(FrameError::TooLong { .. })),
+            "negative in Java"
+        );
+        assert_eq!(word(3), Err(FrameError::TooShort(3)));
+        assert_eq!(word(4), Ok(Some(8)));
+    }
+
+    #[test]
+    fn a_header_length_beyond_the_frame_is_refused() {
+        let error = Frame::decode(Bytes::from_static(&[0, 0, 1, 0, b'{', b'}'])).unwrap_err();
+        assert_eq!(
+            error,
+            FrameError::HeaderTooLong {
+                header_bytes: 256,
+                available_bytes: 2
+            }
+        );
+        assert_eq!(
+            Frame::decode(Bytes::from_static(&[5, 0, 0, 0])).unwrap_err(),
+            FrameError::UnknownSerializeType(5)
+        );
+    }
+
+    #[test]
+    fn a_json_header_that_is_not_utf_8_is_repaired_as_java_does() {
+        let mut bytes = vec![0, 0, 0, 14];
+        bytes.extend_from_slice(b"{\"remark\":\"\xFF\"}");
+        let frame = Frame::decode(Bytes::from(bytes)).unwrap();
+        assert_eq!(frame.remark().as_deref(), Some("\u{FFFD}"));
+    }
+
+    #[test]
+    fn a_code_beyond_16_bits_survives_json_and_is_cut_in_binary() {
+        let head = Head {
+            code: 200_151,
+            ..Head::default()
+        };
+        for (serialize, code) in [(SerializeType::Json, 200_151), (SerializeType::RocketMq, 3543)] {
+            let bytes = Bytes::from(encode(&head, serialize, None, &[], b""));
+            assert_eq!(Frame::decode(bytes.slice(LENGTH_BYTES..)).unwrap().code, code);
+        }
+    }
+
+    #[test]
+    fn a_header_too_large_for_its_length_field_leaves_the_output_untouched() {
+        let mut fields = FieldBuffer::new();
+        fields.push_str("k", &"x".repeat(MAX_HEADER_BYTES));
+        let mut out = b"before".to_vec();
+        let error = encode_before_body(&Head::default(), SerializeType::Json, None, &fields, 0, &mut out);
+        assert!(error.is_err());
+        assert_eq!(out, b"before");
+    }
+
+    #[test]
+    fn a_detached_frame_shares_no_memory() {
+        let bytes = Bytes::from(encode(
+            &Head::request(10, 1, false),
+            SerializeType::Json,
+            None,
+            &[],
+            b"body",
+        ));
+        let frame = Frame::decode(bytes.slice(LENGTH_BYTES..)).unwrap();
+        let detached = frame.detached();
+        drop(frame);
+        assert!(bytes.is_unique());
+        assert_eq!(detached.body, "body");
+    }
+}

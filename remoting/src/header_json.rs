@@ -462,3 +462,168 @@ impl<'a> Scanner<'a> {
         Ok(Some(start..self.at))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &str) -> Vec<(String, Option<String>)> {
+        let header = decode(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let Some(range) = header.fields else {
+            return Vec::new();
+        };
+        let fields = JsonFields::new(&text[range]);
+        fields
+            .map(|(name, value)| (name.into_owned(), value.map(Cow::into_owned)))
+            .collect()
+    }
+
+    fn ext(value: &str) -> String {
+        format!("{{\"extFields\":{value}}}")
+    }
+
+    #[test]
+    fn the_reader_is_as_lenient_as_javas() {
+        #[rustfmt::skip]
+        let cases = [
+            ("numbers as strings",   r#"{"code":"105","opaque":"-7","flag":"2","version":"513"}"#),
+            ("single quotes",        r"{'code':105,'opaque':-7,'flag':2,'version':513}"),
+            ("trailing commas",      r#"{"code":105,"opaque":-7,"flag":2,"version":513,}"#),
+            ("comments",             "/* a */{\"code\":/**/105, // b\n\"opaque\":-7,\"flag\":2,\"version\":513}//"),
+            ("white space",          "\t{ \"code\" :\r\n105 , \"opaque\" : -7,\"flag\":2 ,\"version\":513 } \n"),
+            ("unknown keys",         r#"{"x":{"y":[1,{"z":"}]"}]},"code":105,"extfields":5,"opaque":-7,"flag":2,"version":513}"#),
+            ("last duplicate wins",  r#"{"code":1,"opaque":-7,"flag":2,"version":513,"code":105}"#),
+            ("whole fractions",      r#"{"code":105.0,"opaque":-7,"flag":2,"version":513}"#),
+            ("escaped keys",         r#"{"\u0063ode":105,"opaque":-7,"flag":2,"version":513}"#),
+        ];
+        for (what, text) in cases {
+            let head = decode(text)
+                .unwrap_or_else(|error| panic!("{what}: {error}"))
+                .head;
+            assert_eq!(
+                (head.code, head.opaque, head.flag, head.version),
+                (105, -7, 2, 513),
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn missing_and_null_keys_have_javas_defaults() {
+        for text in [
+            "{}",
+            r#"{"code":null,"opaque":null,"language":null,"remark":null,"extFields":null}"#,
+        ] {
+            let header = decode(text).unwrap();
+            assert_eq!(header.head, Head::default());
+            assert!(header.remark.is_none() && header.fields.is_none());
+        }
+    }
+
+    #[test]
+    fn a_language_is_a_name_or_an_ordinal() {
+        #[rustfmt::skip]
+        let cases = [
+            (r#""GO""#, "GO"), ("12", "RUST"), (r#""NODE_JS""#, "NODE_JS"), ("null", "JAVA"),
+            (r#""go""#, "UNKNOWN"), ("99", "UNKNOWN"), ("-1", "UNKNOWN"), ("true", "UNKNOWN"),
+        ];
+        for (value, name) in cases {
+            let head = decode(&format!("{{\"language\":{value}}}")).unwrap().head;
+            assert_eq!(head.language.name(), name, "{value}");
+        }
+    }
+
+    #[test]
+    fn field_values_become_text_and_null_stays_null() {
+        let text = ext(r#"{"n":7,"b":true,"s":"","o":{"a":[1]},"nil":null,"x":'q"q',}"#);
+        let expected = [
+            ("n", Some("7")),
+            ("b", Some("true")),
+            ("s", Some("")),
+            ("o", Some(r#"{"a":[1]}"#)),
+            ("nil", None),
+            ("x", Some("q\"q")),
+        ];
+        let expected: Vec<_> = expected
+            .map(|(name, value)| (name.to_owned(), value.map(str::to_owned)))
+            .to_vec();
+        assert_eq!(pairs(&text), expected);
+    }
+
+    #[test]
+    fn escapes_are_resolved_and_surrogates_joined() {
+        #[rustfmt::skip]
+        let cases = [
+            (r#""TAGS\u0001a\u0002""#,     "TAGS\u{1}a\u{2}"),
+            (r#""\"\\\/\'\b\f\n\r\t\v""#,  "\"\\/'\u{8}\u{c}\n\r\t\u{b}"),
+            (r#""\x41\0""#,                "A\0"),
+            (r#""\uD83D\uDE00!""#,         "\u{1F600}!"),
+            (r#""\uD83D""#,                "\u{FFFD}"),
+            (r#""\uDE00\uD83Dx""#,         "\u{FFFD}\u{FFFD}x"),
+            (r#""\uD83D\u0041""#,          "\u{FFFD}A"),
+            ("\"größe 消息\"",              "größe 消息"),
+        ];
+        for (value, expected) in cases {
+            let text = ext(&format!("{{\"k\":{value}}}"));
+            assert_eq!(
+                pairs(&text),
+                [("k".to_owned(), Some(expected.to_owned()))],
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused() {
+        #[rustfmt::skip]
+        let cases = [
+            "", " ", "{", "[]", "null", "{\"code\"}", "{\"code\":}", "{\"code\":x}", "{\"code\":{}}", "{\"code\":99999999999}",
+            "{\"code\":1}x", "{\"code\":1", "{\"remark\":\"abc", "{\"remark\":\"\\u12\"}", "{\"remark\":\"\\q\"}", "{\"a\":{\"b\":1}",
+            "{\"extFields\":5}", "{\"extFields\":[]}", "{\"extFields\":{\"a\":1}", "{/*", "/", "{\"a\":[1,{]}", "{'a\":1}", "{\"code\":\"1e99\"}",
+        ];
+        for text in cases {
+            assert!(decode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_key_is_refused_since_java_would_lose_the_frame() {
+        let error = decode(r#"{"code":1,"body":"aGVsbG8="}"#).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "bad JSON header: expected no `body` key at byte 17"
+        );
+    }
+
+    #[test]
+    fn deep_nesting_costs_no_stack() {
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
+        assert!(decode(&deep).is_ok());
+        assert!(decode(&deep[..deep.len() - 2]).is_err());
+    }
+
+    #[test]
+    fn the_writer_escapes_what_java_escapes() {
+        let mut out = Vec::new();
+        encode_string(
+            "a\"b\\c/d\n\r\t\u{8}\u{c}\u{1}\u{1f}\u{7f}<é\u{2028}".as_bytes(),
+            &mut out,
+        );
+        let expected = "\"a\\\"b\\\\c/d\\n\\r\\t\\b\\f\\u0001\\u001f\u{7f}<é\u{2028}\"";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_empty_field_map_is_written_and_an_absent_one_is_not() {
+        let mut fields = FieldBuffer::new();
+        let head = Head::answer(0, 5);
+        let mut absent = Vec::new();
+        encode(&head, None, &fields, &mut absent);
+        assert!(!String::from_utf8(absent).unwrap().contains("extFields"));
+        fields.mark_present();
+        let mut empty = Vec::new();
+        encode(&head, Some("r"), &fields, &mut empty);
+        let expected = r#"{"code":0,"extFields":{},"flag":1,"language":"JAVA","opaque":5,"remark":"r","serializeTypeCurrentRPC":"JSON","version":513}"#;
+        assert_eq!(String::from_utf8(empty).unwrap(), expected);
+    }
+}

@@ -132,3 +132,65 @@ impl<'a> Iterator for MapFields<'a> {
         Some((String::from_utf8_lossy(name), value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header with this remark and map, whatever lengths they claim to have.
+    fn header(remark_length: i32, remark: &[u8], map_length: i32, map: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 105, 0, 2, 1, 0, 0, 0, 9, 0, 0, 0, 0];
+        bytes.extend_from_slice(&remark_length.to_be_bytes());
+        bytes.extend_from_slice(remark);
+        bytes.extend_from_slice(&map_length.to_be_bytes());
+        bytes.extend_from_slice(map);
+        bytes
+    }
+
+    #[test]
+    fn zero_lengths_are_null() {
+        let map = [0, 1, b'a', 0, 0, 0, 0];
+        let bytes = header(0, b"", 7, &map);
+        let decoded = decode(&bytes).unwrap();
+        assert_eq!(
+            (decoded.head.code, decoded.head.version, decoded.head.opaque),
+            (105, 513, 9)
+        );
+        assert!(decoded.remark.is_none());
+        let fields: Vec<_> = MapFields::new(&bytes[decoded.fields.unwrap()]).collect();
+        assert_eq!(fields, [(Cow::Borrowed("a"), None)]);
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        let whole = [0, 1, b'a', 0, 0, 0, 1, b'b'];
+        #[rustfmt::skip]
+        let cases = [
+            ("remark beyond the header", header(100, b"abc", 0, b"")),
+            ("negative remark length",   header(-1, b"", 0, b"")),
+            ("map beyond the header",    header(0, b"", 9, &whole)),
+            ("negative map length",      header(0, b"", i32::MIN, &whole)),
+            ("value beyond the map",     header(0, b"", 8, &[0, 1, b'a', 0, 0, 0, 2, b'b'])),
+            ("name beyond the map",      header(0, b"", 8, &[0, 9, b'a', 0, 0, 0, 1, b'b'])),
+            ("negative name length",     header(0, b"", 8, &[0x80, 1, b'a', 0, 0, 0, 1, b'b'])),
+            ("negative value length",    header(0, b"", 8, &[0, 1, b'a', 0x80, 0, 0, 1, b'b'])),
+            ("map cut in a length",      header(0, b"", 5, &whole[..5])),
+        ];
+        for (what, bytes) in cases {
+            assert!(decode(&bytes).is_err(), "{what}");
+        }
+        let good = header(1, b"r", 8, &whole);
+        assert!(decode(&good).is_ok());
+        for cut in 0..good.len() {
+            assert!(decode(&good[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_replaced_as_java_does() {
+        let bytes = header(0, b"", 8, &[0, 1, b'a', 0, 0, 0, 1, 0xFF]);
+        let decoded = decode(&bytes).unwrap();
+        let (_, value) = MapFields::new(&bytes[decoded.fields.unwrap()]).next().unwrap();
+        assert_eq!(value.as_deref(), Some("\u{FFFD}"));
+    }
+}

@@ -207,3 +207,139 @@ impl WriteQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// A socket that takes a given number of bytes per write and then none.
+    struct Narrow {
+        takes: VecDeque<usize>,
+        taken: Vec<u8>,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let Some(room) = self.takes.pop_front() else {
+                return Poll::Pending;
+            };
+            let all: Vec<u8> = slices
+                .iter()
+                .flat_map(|slice| slice.iter().copied())
+                .take(room)
+                .collect();
+            self.taken.extend_from_slice(&all);
+            Poll::Ready(Ok(all.len()))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn push(queue: &mut WriteQueue, opaque: i32, body_bytes: usize) {
+        let body = Bytes::from(vec![opaque as u8; body_bytes]);
+        let fields = FieldBuffer::new();
+        queue
+            .push_frame(
+                &Head::answer(0, opaque),
+                SerializeType::Json,
+                None,
+                &fields,
+                &body,
+            )
+            .unwrap();
+    }
+
+    fn frames_in(mut bytes: &[u8]) -> Vec<(i32, usize)> {
+        let mut frames = Vec::new();
+        while let Ok(Some(length)) = frame_bytes(bytes, usize::MAX) {
+            let frame = Frame::decode(Bytes::copy_from_slice(&bytes[LENGTH_BYTES..length])).unwrap();
+            assert!(frame.body.iter().all(|byte| *byte == frame.opaque as u8));
+            frames.push((frame.opaque, frame.body.len()));
+            bytes = &bytes[length..];
+        }
+        assert!(bytes.is_empty());
+        frames
+    }
+
+    proptest! {
+        /// Model: the frames in the order they were pushed, whatever the socket takes at a time.
+        #[test]
+        fn frames_leave_whole_and_in_order(
+            sizes in vec(prop_oneof![0_usize..200, 4_000_usize..12_000], 1..90),
+            takes in vec(1_usize..30_000, 0..60),
+            appended_from in any::<prop::sample::Index>(),
+        ) {
+            let (mut queue, mut other) = (WriteQueue::default(), WriteQueue::default());
+            let mut socket = Narrow { takes: takes.into(), taken: Vec::new() };
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            let split = appended_from.index(sizes.len());
+            for (opaque, size) in sizes.iter().enumerate() {
+                let target = if opaque < split { &mut queue } else { &mut other };
+                push(target, opaque as i32, *size);
+            }
+            // Some is written before the rest is appended, as when the mailbox is emptied into a stalled queue.
+            let _ = queue.poll_write_to(&mut socket, &mut context);
+            queue.append(&mut other);
+            prop_assert!(other.is_empty());
+            let before = socket.taken.len();
+            let total = queue.len();
+            if queue.poll_write_to(&mut socket, &mut context).is_pending() {
+                prop_assert_eq!(socket.taken.len() - before + queue.len(), total);
+                socket.takes = vec![usize::MAX; 200].into();
+                prop_assert!(queue.poll_write_to(&mut socket, &mut context).is_ready());
+            }
+            prop_assert!(queue.is_empty());
+            let expected: Vec<_> = sizes.iter().enumerate().map(|(opaque, size)| (opaque as i32, *size)).collect();
+            prop_assert_eq!(frames_in(&socket.taken), expected);
+        }
+    }
+
+    #[test]
+    fn a_large_body_is_not_copied() {
+        let mut queue = WriteQueue::default();
+        let body = Bytes::from(vec![7; 100_000]);
+        let fields = FieldBuffer::new();
+        queue
+            .push_frame(&Head::answer(0, 7), SerializeType::Json, None, &fields, &body)
+            .unwrap();
+        assert!(queue.buffer.len() < 200);
+        assert_eq!(queue.bodies[0].1.as_ptr(), body.as_ptr());
+    }
+
+    #[test]
+    fn a_drained_queue_owns_no_buffer() {
+        let mut queue = WriteQueue::default();
+        push(&mut queue, 1, 10);
+        let mut socket = Narrow {
+            takes: vec![usize::MAX].into(),
+            taken: Vec::new(),
+        };
+        let written = queue.poll_write_to(&mut socket, &mut Context::from_waker(std::task::Waker::noop()));
+        assert!(matches!(written, Poll::Ready(Ok(()))));
+        assert_eq!(queue.buffer.capacity(), 0);
+    }
+}
