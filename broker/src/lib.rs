@@ -6,5 +6,6 @@ pub mod config;
 pub mod delay;
 pub mod filter;
 pub mod hold;
+pub mod namesrv_link;
 pub mod registry;
 pub mod stats;

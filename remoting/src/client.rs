@@ -133,6 +133,15 @@ impl Client {
         Ok(connection)
     }
 
+    /// Whether there is an open connection to `addr`, or one is being made. Makes none.
+    pub fn is_connected(&self, addr: &str) -> bool {
+        let slot = self.shared.slots().get(addr).cloned();
+        slot.is_some_and(|slot| match slot.try_lock() {
+            Ok(connection) => connection.as_ref().is_some_and(|connection| connection.is_open()),
+            Err(_held_while_connecting) => true,
+        })
+    }
+
     /// Closes the connection to `addr` and forgets the address.
     pub fn disconnect(&self, addr: &str) {
         if let Some(slot) = self.shared.slots().remove(addr) {

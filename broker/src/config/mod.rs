@@ -16,4 +16,4 @@ mod settings;
 pub use broker::{BrokerConfig, IMPORTANT_KEYS, MessageRequestMode, MetricsExporterType};
 pub use configuration::{Configuration, UpdateError, Updated};
 pub use remoting::{NettyClientConfig, NettyServerConfig};
-pub use settings::{ConfigError, Loaded, Settings, namesrv_addresses};
+pub use settings::{ConfigError, Identity, Loaded, Settings, namesrv_addresses};

@@ -99,6 +99,23 @@ pub struct Settings {
     pub unknown: BTreeMap<String, String>,
 }
 
+/// Who a broker is to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster it belongs to.
+    pub cluster: String,
+    /// The name it shares with its slaves.
+    pub broker_name: String,
+    /// 0: a master.
+    pub broker_id: i64,
+    /// The address that clients are told: `brokerIP1:listenPort`, as written.
+    pub broker_addr: String,
+    /// The same resolved: what messages are stamped with.
+    pub store_host: SocketAddr,
+    /// The address that slaves are told: `brokerIP2:haListenPort`.
+    pub ha_address: String,
+}
+
 /// Settings that passed every check, and what the operator should know about them.
 #[derive(Debug)]
 pub struct Loaded {
@@ -181,8 +198,19 @@ impl Settings {
             .collect()
     }
 
-    /// The address that clients are told and that messages are stamped with.
-    pub fn broker_address(&self) -> Result<SocketAddr, ConfigError> {
+    /// Who the broker is to others.
+    pub fn identity(&self) -> Result<Identity, ConfigError> {
+        Ok(Identity {
+            cluster: self.broker.broker_cluster_name.clone(),
+            broker_name: self.broker.broker_name.clone(),
+            broker_id: self.broker.broker_id,
+            broker_addr: format!("{}:{}", self.broker.broker_ip1, self.server.listen_port),
+            store_host: self.store_host()?,
+            ha_address: format!("{}:{}", self.broker.broker_ip2, self.store.ha_listen_port),
+        })
+    }
+
+    fn store_host(&self) -> Result<SocketAddr, ConfigError> {
         let host = self.broker.broker_ip1.trim_matches(['[', ']']);
         (host, self.server.listen_port).to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
             refused(
@@ -191,11 +219,6 @@ impl Settings {
                 "it is neither an address nor a name that resolves to one; set it to an address clients can reach",
             )
         })
-    }
-
-    /// The address slaves are told: `brokerIP2:haListenPort`.
-    pub fn ha_address(&self) -> String {
-        format!("{}:{}", self.broker.broker_ip2, self.store.ha_listen_port)
     }
 
     /// Checks the values against each other and against what this broker can do, derives those that are derived,
@@ -329,7 +352,7 @@ impl Settings {
                 }
             })?;
         }
-        self.broker_address().map(|_| ())
+        self.store_host().map(|_| ())
     }
 
     fn check_store(&self) -> Result<(), ConfigError> {
@@ -545,7 +568,10 @@ mod tests {
         assert_eq!(settings.client.connect_timeout_millis, 1000);
         assert!(settings.store.is_sync_flush());
         assert_eq!(settings.store.ha_listen_port, 10812);
-        assert_eq!(settings.broker_address().unwrap().to_string(), "127.0.0.1:10811");
+        assert_eq!(
+            settings.identity().unwrap().store_host.to_string(),
+            "127.0.0.1:10811"
+        );
         assert_eq!(warnings, Vec::<String>::new());
     }
 

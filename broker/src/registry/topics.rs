@@ -235,6 +235,13 @@ impl Topics {
         Some(updated)
     }
 
+    /// Raises the version without a change of any topic: name servers look at what is registered only then, and it
+    /// depends on `brokerPermission` too.
+    pub fn raise_version(&self) {
+        self.lock().next(self.clock.wall_ms());
+        self.changed();
+    }
+
     /// Removes a topic; false when it does not exist.
     pub fn remove(&self, topic: &str) -> bool {
         {

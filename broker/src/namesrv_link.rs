@@ -1,0 +1,1002 @@
+//! NamesrvLink: keeps this broker registered with every name server.
+//!
+//! ```text
+//!   topics changed ──> RegistrationWaker ──┐
+//!   registerNameServerPeriod ──────────────┼──> one task per name server: snapshot of Topics ──> REGISTER_BROKER
+//!   connection lost ───────────────────────┘      │
+//!                                                 └── order topics in the answer ──> Topics
+//! ```
+//!
+//! Each name server has a task of its own, so a dead one delays nobody. A registration always holds all topics: it
+//! needs no knowledge of what a name server, which may have restarted, still knows. Many changes at once make one
+//! registration. A name server takes a topic's permission again only when the data version differs, so a permission
+//! wiped there stays wiped while nothing changes here.
+//!
+//! Reference: `BrokerOuterAPI`, `BrokerController.registerBrokerAll`. Differences: a changed topic is registered with
+//! all others rather than alone; a lost connection is noticed within a second, not at the next period; `compressed` is
+//! said in the header, where the reference says false whatever it sends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::properties::Live;
+use remoting::body::{
+    DataVersion, KvTable, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper, fastjson,
+};
+use remoting::client::{Client, ClientConfig};
+use remoting::codes::{request_code, response_code};
+use remoting::connection::InvokeError;
+use remoting::fields::DecodeHeader;
+use remoting::frame::Frame;
+use remoting::header::{
+    QueryDataVersionRequestHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader,
+    UnRegisterBrokerRequestHeader,
+};
+use remoting::request::OutgoingRequest;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{BrokerConfig, Identity, NettyClientConfig, namesrv_addresses};
+use crate::registry::Topics;
+use crate::registry::topics::perm;
+
+/// The least and the longest time between two registrations. Reference: `BrokerController.start`.
+const PERIOD_MS: std::ops::RangeInclusive<i32> = 10_000..=60_000;
+/// When a failed registration is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often a connection is looked at, and a name server that was just seen failing is left alone for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the last word to a name server may take.
+const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
+const READ_WRITE: i32 = perm::READ | perm::WRITE;
+
+/// Asks for a registration with all name servers, now. Made before the link, so that whoever changes topics has it.
+#[derive(Clone, Debug)]
+pub struct RegistrationWaker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Number of registrations asked for.
+    wanted: watch::Sender<u64>,
+    servers: Mutex<HashMap<String, Progress>>,
+    progressed: Condvar,
+}
+
+/// How far the registration with one name server is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    /// Requests answered by a registration that began after them; `None` before the first attempt ended.
+    done: Option<u64>,
+    registered: bool,
+}
+
+impl Default for RegistrationWaker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RegistrationWaker {
+    /// A waker whose requests are remembered until there is a link.
+    pub fn new() -> Self {
+        let (wanted, _) = watch::channel(0);
+        Self {
+            shared: Arc::new(Shared {
+                wanted,
+                servers: Mutex::default(),
+                progressed: Condvar::new(),
+            }),
+        }
+    }
+
+    /// Asks for a registration. Many requests before it begins make one.
+    pub fn wake(&self) {
+        self.shared.wanted.send_modify(|wanted| *wanted += 1);
+    }
+
+    /// Asks for a registration and waits for it, at most for `limit`; name servers that cannot be reached are not
+    /// waited for. True if all others have it. Blocks: for the lane blocking and for `main`.
+    pub fn wake_and_wait(&self, limit: Duration) -> bool {
+        self.wake();
+        let wanted = *self.shared.wanted.borrow();
+        let servers = self.shared.lock();
+        let (servers, _) = self
+            .shared
+            .progressed
+            .wait_timeout_while(servers, limit, |servers| {
+                servers.values().any(|server| server.lacks(wanted))
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        !servers.values().any(|server| server.lacks(wanted))
+    }
+}
+
+impl Progress {
+    fn lacks(self, wanted: u64) -> bool {
+        match self.done {
+            Some(done) => self.registered && done < wanted,
+            None => true,
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Progress>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the end of an attempt; true if that changed whether we are registered.
+    fn finish(&self, address: &str, done: u64, registered: bool) -> bool {
+        let mut servers = self.lock();
+        // A name server that was taken out of the configuration meanwhile is gone from the table.
+        let Some(progress) = servers.get_mut(address) else {
+            return false;
+        };
+        let is_news = progress.done.is_none() || progress.registered != registered;
+        *progress = Progress {
+            done: Some(done),
+            registered,
+        };
+        drop(servers);
+        self.progressed.notify_all();
+        is_news
+    }
+}
+
+/// What a link needs.
+#[derive(Clone, Debug)]
+pub struct LinkOptions {
+    /// Who registers.
+    pub identity: Identity,
+    /// The broker's configuration; `namesrvAddr` is read again and again.
+    pub config: Arc<Live<BrokerConfig>>,
+    /// How to connect.
+    pub client_config: NettyClientConfig,
+    /// What is registered.
+    pub topics: Arc<Topics>,
+    /// Who asks for registrations.
+    pub waker: RegistrationWaker,
+}
+
+/// The registration with all name servers, running.
+#[derive(Debug)]
+pub struct NamesrvLink {
+    registrar: Arc<Registrar>,
+    stopping: CancellationToken,
+    supervisor: JoinHandle<()>,
+}
+
+impl NamesrvLink {
+    /// Starts to register, on the current runtime.
+    pub fn start(options: LinkOptions) -> NamesrvLink {
+        let registrar = Arc::new(Registrar::new(options));
+        let stopping = CancellationToken::new();
+        let supervisor = Supervisor {
+            registrar: Arc::clone(&registrar),
+            stopping: stopping.clone(),
+            tasks: HashMap::new(),
+        };
+        let mut supervisor = supervisor;
+        supervisor.follow(registrar.configured_addresses());
+        let supervisor = tokio::spawn(supervisor.run());
+        NamesrvLink {
+            registrar,
+            stopping,
+            supervisor,
+        }
+    }
+
+    /// Stops, and takes this broker out of the routes of every name server that knows it.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        // It ends at once; a panic in it was already reported by the runtime.
+        let _ = self.supervisor.await;
+        let registered: Vec<String> = {
+            let servers = self.registrar.options.waker.shared.lock();
+            servers
+                .iter()
+                .filter(|(_, progress)| progress.registered)
+                .map(|(address, _)| address.clone())
+                .collect()
+        };
+        let goodbyes: Vec<JoinHandle<()>> = registered
+            .into_iter()
+            .map(|address| {
+                let registrar = Arc::clone(&self.registrar);
+                tokio::spawn(async move { registrar.unregister(&address).await })
+            })
+            .collect();
+        for goodbye in goodbyes {
+            // As above; and the others must still be waited for.
+            let _ = goodbye.await;
+        }
+    }
+}
+
+/// Runs one task for each name server of the configuration.
+struct Supervisor {
+    registrar: Arc<Registrar>,
+    stopping: CancellationToken,
+    tasks: HashMap<String, CancellationToken>,
+}
+
+impl Supervisor {
+    async fn run(mut self) {
+        let mut resolved = Instant::now();
+        let mut configured = String::new();
+        loop {
+            let config = self.registrar.config();
+            let period = Duration::from_millis(
+                u64::try_from(config.update_name_server_addr_period).unwrap_or(120_000),
+            );
+            // A changed key counts at once; names are resolved again now and then, since what they stand for may change.
+            if config.namesrv_addr != configured || resolved.elapsed() >= period {
+                configured.clone_from(&config.namesrv_addr);
+                resolved = Instant::now();
+                let addresses = self.registrar.addresses().await;
+                self.follow(addresses);
+            }
+            tokio::select! {
+                () = self.stopping.cancelled() => return,
+                () = sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Starts tasks for new addresses and ends those of addresses that are gone.
+    fn follow(&mut self, addresses: Vec<String>) {
+        let shared = Arc::clone(&self.registrar.options.waker.shared);
+        self.tasks.retain(|address, stopping| {
+            let stays = addresses.contains(address);
+            if !stays {
+                tracing::info!(namesrv = address, "name server is no longer configured");
+                stopping.cancel();
+                shared.lock().remove(address);
+                shared.progressed.notify_all();
+                self.registrar.client.disconnect(address);
+            }
+            stays
+        });
+        for address in addresses {
+            if !self.tasks.contains_key(&address) {
+                let stopping = self.stopping.child_token();
+                self.tasks.insert(address.clone(), stopping.clone());
+                shared.lock().entry(address.clone()).or_default();
+                let keeping = Arc::clone(&self.registrar).keep_registered(address);
+                tokio::spawn(stopping.run_until_cancelled_owned(keeping));
+            }
+        }
+    }
+}
+
+/// Why a name server does not have our registration.
+#[derive(Debug, Error)]
+enum RegisterError {
+    #[error(transparent)]
+    Invoke(#[from] InvokeError),
+    #[error("answered code {code}: {remark}")]
+    Refused { code: i32, remark: String },
+    #[error("cannot encode the registration: {0}")]
+    Encode(String),
+}
+
+/// Registers with one name server at a time; knows no other.
+#[derive(Debug)]
+struct Registrar {
+    options: LinkOptions,
+    client: Client,
+    /// The registration made last, for the tasks of the other name servers and for quiet periods.
+    latest: Mutex<Option<Arc<Registration>>>,
+}
+
+/// The requests of one registration.
+#[derive(Debug)]
+struct Registration {
+    stamp: Stamp,
+    /// More than one with `enableSplitRegistration`.
+    parts: Vec<OutgoingRequest>,
+}
+
+/// What a registration depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    version: DataVersion,
+    broker_permission: i32,
+    compressed: bool,
+    /// Topics in a part.
+    split: Option<usize>,
+    /// Whether the name server has all parts in this version already.
+    is_repeated: bool,
+    not_active_timeout_ms: Option<i64>,
+}
+
+impl Registrar {
+    fn new(options: LinkOptions) -> Self {
+        let connect_timeout_ms = u64::try_from(options.client_config.connect_timeout_millis).unwrap_or(3_000);
+        let client = Client::new(ClientConfig {
+            connect_timeout: Duration::from_millis(connect_timeout_ms),
+            ..ClientConfig::default()
+        });
+        Self {
+            options,
+            client,
+            latest: Mutex::default(),
+        }
+    }
+
+    fn config(&self) -> Arc<BrokerConfig> {
+        Arc::clone(&self.options.config.get())
+    }
+
+    fn configured_addresses(&self) -> Vec<String> {
+        namesrv_addresses(&self.config().namesrv_addr)
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The configured addresses; with `fetchNameSrvAddrByDnsLookup` every address that their names stand for.
+    async fn addresses(&self) -> Vec<String> {
+        let configured = self.configured_addresses();
+        if !self.config().fetch_name_srv_addr_by_dns_lookup {
+            return configured;
+        }
+        let mut resolved = Vec::new();
+        for name in &configured {
+            match tokio::net::lookup_host(name.as_str()).await {
+                Ok(found) => resolved.extend(found.map(|address| address.to_string())),
+                Err(error) => {
+                    tracing::warn!(name, %error, "name of the name servers does not resolve");
+                    resolved.push(name.clone());
+                }
+            }
+        }
+        resolved.sort_unstable();
+        resolved.dedup();
+        resolved
+    }
+
+    /// Registers, and again whenever something changed, the period has passed or the connection was lost.
+    async fn keep_registered(self: Arc<Self>, address: String) {
+        let shared = Arc::clone(&self.options.waker.shared);
+        let mut wanted = shared.wanted.subscribe();
+        let mut known = None;
+        loop {
+            let began = Instant::now();
+            let done = *wanted.borrow_and_update();
+            let result = self.register(&address, known).await;
+            let is_news = shared.finish(&address, done, result.is_ok());
+            match &result {
+                Ok(_) if is_news => tracing::info!(namesrv = address, "registered with name server"),
+                Err(error) if is_news => {
+                    tracing::warn!(
+                        namesrv = address,
+                        error = error as &dyn std::error::Error,
+                        "not registered with name server, retrying"
+                    );
+                }
+                _ => {}
+            }
+            known = result.as_ref().ok().copied();
+            let took = began.elapsed();
+            match result {
+                Ok(_) => self.rest(&address, &mut wanted, took).await,
+                Err(_) => rest_after_failure(&mut wanted).await,
+            }
+        }
+    }
+
+    /// Waits until the next registration is due.
+    async fn rest(&self, address: &str, wanted: &mut watch::Receiver<u64>, took: Duration) {
+        // A flood of changes must not keep two servers busy with nothing but registrations.
+        sleep(took.min(LOOK_EVERY)).await;
+        let period_ms = self
+            .config()
+            .register_name_server_period
+            .clamp(*PERIOD_MS.start(), *PERIOD_MS.end());
+        let due = Instant::now() + Duration::from_millis(u64::from(period_ms.unsigned_abs()));
+        loop {
+            tokio::select! {
+                _ = wanted.changed() => return,
+                () = sleep_until(due) => return,
+                () = sleep(LOOK_EVERY) => {
+                    if !self.client.is_connected(address) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Registers once. Returns the data version that the name server has then; `known` is what it had before.
+    async fn register(
+        &self,
+        address: &str,
+        known: Option<DataVersion>,
+    ) -> Result<DataVersion, RegisterError> {
+        let config = self.config();
+        let timeout = Duration::from_millis(u64::from(config.register_broker_timeout_mills.unsigned_abs()));
+        let registration = self.registration(&config, known)?;
+        let version = registration.stamp.version;
+        let may_skip = !config.force_register && registration.parts.len() == 1 && known.is_some();
+        if may_skip && !self.is_changed(address, version, timeout).await? {
+            return Ok(version);
+        }
+        for part in &registration.parts {
+            let answer = accepted(self.client.invoke(address, part.clone(), timeout).await?)?;
+            self.apply_order_config(&answer);
+        }
+        Ok(version)
+    }
+
+    /// QUERY_DATA_VERSION: whether the name server has other topics than we do. It also counts as a sign of life.
+    async fn is_changed(
+        &self,
+        address: &str,
+        version: DataVersion,
+        timeout: Duration,
+    ) -> Result<bool, RegisterError> {
+        let Identity {
+            cluster,
+            broker_name,
+            broker_id,
+            ..
+        } = self.options.identity.clone();
+        let header = QueryDataVersionRequestHeader {
+            broker_name,
+            broker_addr: self.options.identity.broker_addr.clone(),
+            cluster_name: cluster,
+            broker_id,
+        };
+        let body = fastjson::to_vec(&version).map_err(|error| RegisterError::Encode(error.to_string()))?;
+        let request = OutgoingRequest::new(request_code::QUERY_DATA_VERSION)
+            .header(&header)
+            .body(body);
+        let answer = accepted(self.client.invoke(address, request, timeout).await?)?;
+        let changed =
+            QueryDataVersionResponseHeader::decode(answer.fields()).map_or(true, |header| header.changed);
+        let theirs = fastjson::from_slice::<DataVersion>(&answer.body).ok();
+        Ok(changed || theirs.is_some_and(|theirs| theirs != version))
+    }
+
+    async fn unregister(&self, address: &str) {
+        let Identity {
+            cluster,
+            broker_name,
+            broker_addr,
+            broker_id,
+            ..
+        } = self.options.identity.clone();
+        let header = UnRegisterBrokerRequestHeader {
+            broker_name,
+            broker_addr,
+            cluster_name: cluster,
+            broker_id,
+        };
+        let request = OutgoingRequest::new(request_code::UNREGISTER_BROKER).header(&header);
+        let answer = self
+            .client
+            .invoke(address, request, UNREGISTER_TIMEOUT)
+            .await
+            .map_err(RegisterError::from);
+        match answer.and_then(accepted) {
+            Ok(_) => tracing::info!(namesrv = address, "unregistered from name server"),
+            Err(error) => tracing::warn!(
+                namesrv = address,
+                error = &error as &dyn std::error::Error,
+                "not unregistered from name server, which will notice by itself"
+            ),
+        }
+    }
+
+    /// Topics that the name server knows as ordered become so here. Reference: `updateOrderTopicConfig`.
+    fn apply_order_config(&self, answer: &Frame) {
+        if answer.body.is_empty() {
+            return;
+        }
+        let Ok(order_config) = fastjson::from_slice::<KvTable>(&answer.body) else {
+            return;
+        };
+        for topic in order_config.table.keys() {
+            if self.options.topics.get(topic).is_some_and(|config| !config.order) {
+                tracing::info!(topic, "topic is ordered by the name server's configuration");
+                self.options.topics.update(topic, |config| config.order = true);
+            }
+        }
+    }
+
+    /// The registration of the topics as they are now.
+    fn registration(
+        &self,
+        config: &BrokerConfig,
+        known: Option<DataVersion>,
+    ) -> Result<Arc<Registration>, RegisterError> {
+        let (version, topics) = self.options.topics.snapshot_with_version();
+        let stamp = Stamp {
+            version,
+            broker_permission: config.broker_permission,
+            compressed: config.compressed_register,
+            split: config.enable_split_registration.then(|| {
+                usize::try_from(config.split_registration_size)
+                    .unwrap_or(1)
+                    .max(1)
+            }),
+            is_repeated: config.enable_split_registration && known == Some(version),
+            not_active_timeout_ms: config
+                .enable_slave_acting_master
+                .then_some(config.broker_not_active_timeout_millis),
+        };
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(latest) = latest.as_ref().filter(|latest| latest.stamp == stamp) {
+            return Ok(Arc::clone(latest));
+        }
+        let registration = Arc::new(self.encode(stamp, &topics)?);
+        *latest = Some(Arc::clone(&registration));
+        Ok(registration)
+    }
+
+    fn encode(
+        &self,
+        stamp: Stamp,
+        topics: &BTreeMap<String, Arc<TopicConfig>>,
+    ) -> Result<Registration, RegisterError> {
+        let topics: Vec<&Arc<TopicConfig>> = topics.values().collect();
+        let parts: Vec<&[&Arc<TopicConfig>]> = match stamp.split {
+            Some(size) if !topics.is_empty() => topics.chunks(size).collect(),
+            _ => vec![&topics],
+        };
+        let count = parts.len();
+        let parts = parts
+            .into_iter()
+            .enumerate()
+            .map(|(index, part)| self.encode_part(&stamp, part_version(&stamp, count - 1 - index), part))
+            .collect::<Result<_, _>>()?;
+        Ok(Registration { stamp, parts })
+    }
+
+    fn encode_part(
+        &self,
+        stamp: &Stamp,
+        data_version: DataVersion,
+        topics: &[&Arc<TopicConfig>],
+    ) -> Result<OutgoingRequest, RegisterError> {
+        let body = RegisterBrokerBody {
+            topic_config_serialize_wrapper: TopicConfigAndMappingSerializeWrapper {
+                data_version,
+                topic_config_table: topics
+                    .iter()
+                    .map(|topic| {
+                        (
+                            topic.topic_name.clone(),
+                            permitted(topic, stamp.broker_permission),
+                        )
+                    })
+                    .collect(),
+                ..TopicConfigAndMappingSerializeWrapper::default()
+            },
+            ..RegisterBrokerBody::default()
+        };
+        let body = body
+            .encode(stamp.compressed)
+            .map_err(|error| RegisterError::Encode(error.to_string()))?;
+        let identity = &self.options.identity;
+        let header = RegisterBrokerRequestHeader {
+            broker_name: identity.broker_name.clone(),
+            broker_addr: identity.broker_addr.clone(),
+            cluster_name: identity.cluster.clone(),
+            ha_server_addr: Some(identity.ha_address.clone()),
+            broker_id: identity.broker_id,
+            heartbeat_timeout_millis: stamp.not_active_timeout_ms,
+            enable_acting_master: Some(stamp.not_active_timeout_ms.is_some()),
+            compressed: stamp.compressed,
+            body_crc32: java_crc32(&body),
+        };
+        Ok(OutgoingRequest::new(request_code::REGISTER_BROKER)
+            .header(&header)
+            .body(body))
+    }
+}
+
+/// The version that a part is sent with, `remaining` parts before the last.
+///
+/// A name server looks at the topics of a part only if its version is new. So the parts of a new version each get one
+/// of their own, which only the last one keeps; the parts of a version it knows are sent under that one, which tells
+/// it that nothing changed. Versions are compared for equality only.
+fn part_version(stamp: &Stamp, remaining: usize) -> DataVersion {
+    if stamp.is_repeated || remaining == 0 {
+        return stamp.version;
+    }
+    let older_ms = i64::try_from(remaining).unwrap_or(i64::MAX);
+    DataVersion {
+        timestamp: stamp.version.timestamp.saturating_sub(older_ms),
+        ..stamp.version
+    }
+}
+
+/// A topic with no more permission than the broker has.
+fn permitted(topic: &TopicConfig, broker_permission: i32) -> TopicConfig {
+    let mask = if broker_permission & READ_WRITE == READ_WRITE {
+        !0
+    } else {
+        broker_permission
+    };
+    TopicConfig {
+        perm: topic.perm & mask,
+        ..topic.clone()
+    }
+}
+
+/// CRC-32 without its top bit. Reference: `UtilAll.crc32`.
+fn java_crc32(bytes: &[u8]) -> i32 {
+    i32::try_from(crc32fast::hash(bytes) & 0x7fff_ffff).unwrap_or_default()
+}
+
+fn accepted(answer: Frame) -> Result<Frame, RegisterError> {
+    if answer.code == response_code::SUCCESS {
+        return Ok(answer);
+    }
+    Err(RegisterError::Refused {
+        code: answer.code,
+        remark: answer.remark().unwrap_or_default().into_owned(),
+    })
+}
+
+/// Waits before the next attempt; a new request shortens the wait, but not to nothing.
+async fn rest_after_failure(wanted: &mut watch::Receiver<u64>) {
+    sleep(LOOK_EVERY).await;
+    tokio::select! {
+        _ = wanted.changed() => {}
+        () = sleep(RETRY_AFTER) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::clock::ManualClock;
+    use remoting::connection::Connection;
+    use remoting::request::{Handled, Refusal, Request, Response};
+    use remoting::routes;
+    use remoting::routes::ConnectionEvents;
+    use remoting::server::{Server, ServerConfig};
+    use store::MessageStoreConfig;
+
+    use super::*;
+
+    /// A name server that writes down what it is told.
+    struct FakeNamesrv {
+        heard: watch::Sender<Vec<Heard>>,
+        order_topic: Option<&'static str>,
+        refuses: bool,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Heard {
+        Register {
+            header: RegisterBrokerRequestHeader,
+            body: RegisterBrokerBody,
+        },
+        Query,
+        Unregister(UnRegisterBrokerRequestHeader),
+    }
+
+    fn register(namesrv: &FakeNamesrv, request: Request<'_, RegisterBrokerRequestHeader>) -> Handled {
+        assert_eq!(request.header.body_crc32, java_crc32(request.body()));
+        let body = RegisterBrokerBody::decode(request.body(), request.header.compressed, request.version());
+        let heard = Heard::Register {
+            header: request.header.clone(),
+            body: body.expect("the body can be read"),
+        };
+        namesrv.heard.send_modify(|all| all.push(heard));
+        if namesrv.refuses {
+            return Err(Refusal::system_error("register broker failed"));
+        }
+        let mut order_config = KvTable::default();
+        order_config.table.extend(
+            namesrv
+                .order_topic
+                .map(|topic| (topic.to_owned(), "b:4".to_owned())),
+        );
+        Ok(Response::success()
+            .body(fastjson::to_vec(&order_config).unwrap())
+            .into())
+    }
+
+    fn query(namesrv: &FakeNamesrv, request: Request<'_, QueryDataVersionRequestHeader>) -> Handled {
+        namesrv.heard.send_modify(|all| all.push(Heard::Query));
+        Ok(Response::success()
+            .header(&QueryDataVersionResponseHeader { changed: false })
+            .body(request.body().clone())
+            .into())
+    }
+
+    fn unregister(namesrv: &FakeNamesrv, request: Request<'_, UnRegisterBrokerRequestHeader>) -> Handled {
+        namesrv
+            .heard
+            .send_modify(|all| all.push(Heard::Unregister(request.header.clone())));
+        Ok(Response::success().into())
+    }
+
+    routes! { FakeNamesrv;
+        REGISTER_BROKER    => RegisterBrokerRequestHeader,   register,   inline;
+        QUERY_DATA_VERSION => QueryDataVersionRequestHeader, query,      inline;
+        UNREGISTER_BROKER  => UnRegisterBrokerRequestHeader, unregister, inline;
+    }
+
+    impl ConnectionEvents for FakeNamesrv {
+        fn connection_closed(&self, _: &Arc<Connection>) {}
+    }
+
+    struct Running {
+        server: Server<FakeNamesrv>,
+        heard: watch::Receiver<Vec<Heard>>,
+    }
+
+    impl Running {
+        async fn start(order_topic: Option<&'static str>, refuses: bool) -> Self {
+            let (heard, receiver) = watch::channel(Vec::new());
+            let namesrv = FakeNamesrv {
+                heard,
+                order_topic,
+                refuses,
+            };
+            let address = "127.0.0.1:0".parse().unwrap();
+            let server = Server::bind(address, ServerConfig::default(), Arc::new(namesrv))
+                .await
+                .unwrap();
+            Self {
+                server,
+                heard: receiver,
+            }
+        }
+
+        fn address(&self) -> String {
+            self.server.local_addr().to_string()
+        }
+
+        /// Waits until so much was heard.
+        async fn heard(&mut self, count: usize) -> Vec<Heard> {
+            let waiting = self.heard.wait_for(|heard| heard.len() >= count);
+            tokio::time::timeout(Duration::from_secs(20), waiting)
+                .await
+                .expect("heard in time")
+                .unwrap()
+                .clone()
+        }
+    }
+
+    struct Broker {
+        _directory: tempfile::TempDir,
+        options: LinkOptions,
+    }
+
+    fn broker(namesrv_addr: &str, change: impl FnOnce(&mut BrokerConfig)) -> Broker {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = BrokerConfig {
+            namesrv_addr: namesrv_addr.to_owned(),
+            ..BrokerConfig::default()
+        };
+        change(&mut config);
+        let config = Arc::new(Live::new(config));
+        let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+        let topics = Topics::open(
+            directory.path(),
+            clock,
+            Arc::clone(&config),
+            &MessageStoreConfig::default(),
+        )
+        .unwrap();
+        let topics = Arc::new(topics);
+        let waker = RegistrationWaker::new();
+        let on_change = waker.clone();
+        topics.on_change(move || on_change.wake());
+        let identity = Identity {
+            cluster: "C".into(),
+            broker_name: "broker-a".into(),
+            broker_id: 0,
+            broker_addr: "127.0.0.1:10911".into(),
+            store_host: "127.0.0.1:10911".parse().unwrap(),
+            ha_address: "127.0.0.1:10912".into(),
+        };
+        let options = LinkOptions {
+            identity,
+            config,
+            client_config: NettyClientConfig::default(),
+            topics,
+            waker,
+        };
+        Broker {
+            _directory: directory,
+            options,
+        }
+    }
+
+    async fn wait_registered(broker: &Broker) -> bool {
+        let waker = broker.options.waker.clone();
+        tokio::task::spawn_blocking(move || waker.wake_and_wait(Duration::from_secs(20)))
+            .await
+            .unwrap()
+    }
+
+    fn topics_of(heard: &Heard) -> &BTreeMap<String, TopicConfig> {
+        match heard {
+            Heard::Register { body, .. } => &body.topic_config_serialize_wrapper.topic_config_table,
+            other => panic!("no registration but {other:?}"),
+        }
+    }
+
+    fn version_of(heard: &Heard) -> DataVersion {
+        match heard {
+            Heard::Register { body, .. } => body.topic_config_serialize_wrapper.data_version,
+            other => panic!("no registration but {other:?}"),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_broker_registers_at_start_on_a_change_and_says_goodbye() {
+        let mut namesrv = Running::start(None, false).await;
+        let broker = broker(&namesrv.address(), |_| ());
+        let link = NamesrvLink::start(broker.options.clone());
+        let heard = namesrv.heard(1).await;
+        let Heard::Register { header, .. } = &heard[0] else {
+            panic!("no registration but {heard:?}")
+        };
+        assert_eq!(
+            (header.broker_name.as_str(), header.cluster_name.as_str()),
+            ("broker-a", "C")
+        );
+        assert_eq!(header.ha_server_addr.as_deref(), Some("127.0.0.1:10912"));
+        assert_eq!(header.heartbeat_timeout_millis, None);
+        assert!(topics_of(&heard[0]).contains_key("TBW102"));
+
+        broker.options.topics.put(TopicConfig::new("New", 4));
+        assert!(wait_registered(&broker).await);
+        let registered = namesrv.heard.borrow().last().cloned().unwrap();
+        assert_eq!(topics_of(&registered)["New"].perm, 6);
+        assert_eq!(version_of(&registered), broker.options.topics.data_version());
+
+        link.stop().await;
+        let heard = namesrv.heard.borrow().last().cloned().unwrap();
+        let Heard::Unregister(header) = heard else {
+            panic!("no goodbye but {heard:?}")
+        };
+        assert_eq!(header.broker_addr, "127.0.0.1:10911");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_dead_name_server_delays_nobody() {
+        let mut namesrv = Running::start(None, false).await;
+        // A listener that never answers: its connections are made by the system and nobody reads them.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = format!(
+            "{};{};127.0.0.1:1",
+            silent.local_addr().unwrap(),
+            namesrv.address()
+        );
+        let broker = broker(&addresses, |config| config.register_broker_timeout_mills = 2_000);
+        let link = NamesrvLink::start(broker.options.clone());
+        namesrv.heard(1).await;
+        assert!(
+            wait_registered(&broker).await,
+            "the two others are not waited for once they have failed"
+        );
+        let before = Instant::now();
+        assert!(wait_registered(&broker).await);
+        assert!(
+            before.elapsed() < Duration::from_millis(1_000),
+            "{:?}",
+            before.elapsed()
+        );
+        link.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_name_server_that_returns_or_refuses_is_asked_again() {
+        let mut refusing = Running::start(None, true).await;
+        let broker = broker(&refusing.address(), |_| ());
+        let link = NamesrvLink::start(broker.options.clone());
+        refusing.heard(1).await;
+        assert!(!broker.options.waker.shared.lock()[&refusing.address()].registered);
+        broker.options.waker.wake();
+        refusing.heard(2).await;
+
+        // Another address counts without a restart.
+        let mut namesrv = Running::start(None, false).await;
+        broker
+            .options
+            .config
+            .update(|config| config.namesrv_addr = namesrv.address());
+        namesrv.heard(1).await;
+        assert_eq!(broker.options.waker.shared.lock().len(), 1);
+
+        // The same address after a restart of the name server: noticed by the lost connection, not by the period.
+        let address = namesrv.server.local_addr();
+        namesrv.server.stop().await;
+        let (heard, receiver) = watch::channel(Vec::new());
+        let again = FakeNamesrv {
+            heard,
+            order_topic: None,
+            refuses: false,
+        };
+        let server = Server::bind(address, ServerConfig::default(), Arc::new(again))
+            .await
+            .unwrap();
+        let mut namesrv = Running {
+            server,
+            heard: receiver,
+        };
+        namesrv.heard(1).await;
+        link.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn topics_become_ordered_when_the_name_server_says_so() {
+        let mut namesrv = Running::start(Some("Ordered"), false).await;
+        let broker = broker(&namesrv.address(), |_| ());
+        broker.options.topics.put(TopicConfig::new("Ordered", 4));
+        let link = NamesrvLink::start(broker.options.clone());
+        // The change is registered in its turn.
+        let heard = namesrv.heard(2).await;
+        assert!(topics_of(&heard[1])["Ordered"].order);
+        link.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn without_force_only_a_changed_version_is_registered() {
+        let mut namesrv = Running::start(None, false).await;
+        let broker = broker(&namesrv.address(), |config| config.force_register = false);
+        let link = NamesrvLink::start(broker.options.clone());
+        namesrv.heard(1).await;
+        broker.options.waker.wake();
+        let heard = namesrv.heard(2).await;
+        assert!(matches!(heard[1], Heard::Query), "{heard:?}");
+        link.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_read_only_broker_registers_compressed_topics_that_can_be_read_only() {
+        let mut namesrv = Running::start(None, false).await;
+        let broker = broker(&namesrv.address(), |config| {
+            config.broker_permission = perm::READ;
+            config.compressed_register = true;
+        });
+        broker.options.topics.put(TopicConfig::new("T", 4));
+        let link = NamesrvLink::start(broker.options.clone());
+        let heard = namesrv.heard(1).await;
+        assert_eq!(topics_of(&heard[0])["T"].perm, perm::READ);
+        link.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_split_registration_ends_with_the_true_version_and_repeats_it() {
+        let mut namesrv = Running::start(None, false).await;
+        let broker = broker(&namesrv.address(), |config| {
+            config.enable_split_registration = true;
+            config.split_registration_size = 6;
+        });
+        let topics = broker.options.topics.snapshot().len();
+        let parts = topics.div_ceil(6);
+        assert!(parts > 1, "the system topics alone make more than one part");
+        let link = NamesrvLink::start(broker.options.clone());
+        let first = namesrv.heard(parts).await;
+        assert_eq!(
+            first.iter().map(|heard| topics_of(heard).len()).sum::<usize>(),
+            topics
+        );
+        let version = broker.options.topics.data_version();
+        let mut versions: Vec<DataVersion> = first.iter().map(version_of).collect();
+        assert_eq!(versions.last(), Some(&version));
+        versions.dedup();
+        assert_eq!(versions.len(), parts);
+
+        broker.options.waker.wake();
+        let second = namesrv.heard(2 * parts).await;
+        assert!(second[parts..].iter().all(|heard| version_of(heard) == version));
+        link.stop().await;
+    }
+}
