@@ -3,7 +3,7 @@
 //! A change of members or subscriptions is told to all members of the group (NOTIFY_CONSUMER_IDS_CHANGED), so that
 //! they share the queues anew at once. Reference: `ConsumerManager`, `ConsumerGroupInfo`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 
 use remoting::body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData};
@@ -92,8 +92,10 @@ impl ConsumerGroupInfo {
             }
         }
         let before = self.subscriptions.len();
+        // A set: the lock of all groups is held, and a heartbeat may name as many topics as fit into a frame.
+        let topics: HashSet<&str> = subscriptions.iter().map(|new| new.topic.as_str()).collect();
         self.subscriptions
-            .retain(|topic, _| subscriptions.iter().any(|new| new.topic == *topic));
+            .retain(|topic, _| topics.contains(topic.as_str()));
         changed | (self.subscriptions.len() != before)
     }
 

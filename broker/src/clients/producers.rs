@@ -65,11 +65,11 @@ impl Producers {
         let Some(channels) = table.groups.get_mut(group) else {
             return;
         };
-        channels.remove(&connection.id());
+        let removed = channels.remove(&connection.id());
         if channels.is_empty() {
             table.groups.remove(group);
         }
-        table.forget_unused_clients();
+        table.forget_unused_clients(removed.as_slice());
     }
 
     /// Forgets everything that was registered over a connection.
@@ -130,9 +130,7 @@ impl Producers {
             });
             !channels.is_empty()
         });
-        if !removed.is_empty() {
-            table.forget_unused_clients();
-        }
+        table.forget_unused_clients(&removed);
         removed
     }
 
@@ -148,15 +146,27 @@ impl Producers {
 }
 
 impl Table {
-    fn forget_unused_clients(&mut self) {
-        let groups = &self.groups;
-        self.clients.retain(|client_id, connection| {
-            groups.values().any(|channels| {
-                channels
-                    .get(&connection.id())
-                    .is_some_and(|channel| channel.client_id == *client_id)
-            })
-        });
+    /// Forgets where the clients of `removed` channels are reached, unless they still speak there for another group.
+    ///
+    /// Looks at these clients only: thousands may leave at the same time.
+    fn forget_unused_clients(&mut self, removed: &[Arc<ClientChannel>]) {
+        for gone in removed {
+            let connection_id = gone.connection.id();
+            let is_there = self
+                .clients
+                .get(&gone.client_id)
+                .is_some_and(|connection| connection.id() == connection_id);
+            let is_used = || {
+                self.groups.values().any(|channels| {
+                    channels
+                        .get(&connection_id)
+                        .is_some_and(|channel| channel.client_id == gone.client_id)
+                })
+            };
+            if is_there && !is_used() {
+                self.clients.remove(&gone.client_id);
+            }
+        }
     }
 }
 
@@ -193,6 +203,21 @@ mod tests {
         producers.connection_closed(&connection);
         assert!(producers.by_client_id("c1").is_none());
         assert!(producers.snapshot().is_empty());
+    }
+
+    #[test]
+    fn a_client_that_came_back_is_not_forgotten_with_its_old_connection() {
+        let producers = Producers::new();
+        let (old, new) = (connection(), connection());
+        producers.register("g", channel(&old, "c1", 0));
+        producers.register("g", channel(&new, "c1", 1));
+        producers.connection_closed(&old);
+        assert_eq!(
+            producers.by_client_id("c1").map(|found| found.id()),
+            Some(new.id())
+        );
+        producers.connection_closed(&new);
+        assert!(producers.by_client_id("c1").is_none());
     }
 
     #[test]

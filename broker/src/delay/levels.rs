@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use common::clock::{Clock, Now};
 use common::message::delay_level::{DelayLevelError, DelayLevels};
-use common::message::properties::name;
+use common::message::properties::{PROPERTY_SEPARATOR, name};
 use common::names;
 use common::service::{Next, Service, Waker};
 use store::record::{self, Record};
@@ -303,9 +303,18 @@ fn restore<'a>(record: &Record<'a>) -> Option<Message<'a>> {
         store_host: record.store_host,
         reconsume_times: record.reconsume_times,
         prepared_transaction_offset: 0,
-        properties: record.properties,
+        properties: without_crc(record.properties),
         body: record.body,
     })
+}
+
+/// The properties without the checksum of their record: the copy gets its own.
+fn without_crc(properties: &str) -> &str {
+    match properties.rfind(name::CRC32) {
+        Some(0) => "",
+        Some(at) if properties[..at].ends_with(PROPERTY_SEPARATOR) => &properties[..at],
+        _ => properties,
+    }
 }
 
 /// Waits until all delivered copies are on disk.
@@ -329,4 +338,113 @@ fn offset_from_wire(offset: i64) -> u64 {
 
 fn offset_to_wire(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use store::record::encode::{RecordStyle, encode, patch};
+
+    use super::*;
+
+    const PROPERTIES: &str = "KEYS\u{1}k\u{2}DELAY\u{1}3\u{2}REAL_TOPIC\u{1}Orders\u{2}REAL_QID\u{1}5\u{2}";
+
+    fn level(delay_ms: i64) -> Level {
+        Level {
+            level: 1,
+            delay_ms,
+            offset: 0,
+            retry_at_ms: None,
+        }
+    }
+
+    fn message(properties: &str) -> Message<'_> {
+        Message {
+            topic: names::SCHEDULE_TOPIC,
+            queue_id: 2,
+            flag: 7,
+            sys_flag: 1,
+            born_timestamp_ms: 11,
+            born_host: "10.0.0.1:1000".parse().unwrap(),
+            store_host: "10.0.0.2:2000".parse().unwrap(),
+            reconsume_times: 4,
+            prepared_transaction_offset: 9,
+            properties,
+            body: b"body",
+        }
+    }
+
+    fn record(properties: &str, append_property_crc: bool) -> Vec<u8> {
+        let style = RecordStyle {
+            version_by_topic_length: false,
+            append_property_crc,
+        };
+        let mut bytes = Vec::new();
+        encode(&message(properties), style, &mut bytes);
+        patch(&mut bytes, QueueOffset(0), PhysicalOffset(0), 12, style);
+        bytes
+    }
+
+    #[test]
+    fn a_copy_goes_to_its_own_topic_and_keeps_everything_else() {
+        for append_property_crc in [false, true] {
+            let bytes = record(PROPERTIES, append_property_crc);
+            let record = record::decode(&bytes).unwrap();
+            let copy = restore(&record).unwrap();
+            assert_eq!((copy.topic, copy.queue_id), ("Orders", 5));
+            assert_eq!(copy.properties, PROPERTIES, "DELAY stays, the old checksum goes");
+            assert_eq!((copy.flag, copy.sys_flag, copy.reconsume_times), (7, 1, 4));
+            assert_eq!((copy.born_timestamp_ms, copy.born_host), (11, record.born_host));
+            assert_eq!((copy.store_host, copy.body), (record.store_host, record.body));
+            assert_eq!(copy.prepared_transaction_offset, 0);
+        }
+    }
+
+    #[test]
+    fn a_message_that_names_no_queue_or_was_never_committed_has_no_copy() {
+        let cases = [
+            "",
+            "REAL_TOPIC\u{1}Orders\u{2}",
+            "REAL_QID\u{1}5\u{2}",
+            "REAL_TOPIC\u{1}Orders\u{2}REAL_QID\u{1}five\u{2}",
+            "REAL_TOPIC\u{1}RMQ_SYS_TRANS_HALF_TOPIC\u{2}REAL_QID\u{1}0\u{2}",
+        ];
+        for properties in cases {
+            let bytes = record(properties, false);
+            assert!(
+                restore(&record::decode(&bytes).unwrap()).is_none(),
+                "{properties:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_make_messages_wait_longer_than_their_delay() {
+        let level = level(5_000);
+        assert_eq!(level.due_ms(104_000, 100_000), 104_000);
+        assert_eq!(level.due_ms(105_000, 100_000), 105_000);
+        assert_eq!(level.due_ms(105_001, 100_000), 100_000);
+        assert_eq!(level.due_ms(1, 100_000), 1);
+    }
+
+    #[test]
+    fn only_an_earlier_message_of_the_schedule_topic_wakes_the_delivery() {
+        let waker = Waker::new();
+        let arrivals = DelayArrivals::new(&waker);
+        let arrive = |topic, deliver_at_ms| {
+            arrivals.arrived(&Arrival {
+                topic,
+                queue_id: 0,
+                queue_offset: QueueOffset(0),
+                tags_code: deliver_at_ms,
+                store_timestamp_ms: 0,
+                properties: "",
+            });
+            waker.take()
+        };
+        assert!(arrive(names::SCHEDULE_TOPIC, 500), "nothing was waiting");
+        arrivals.next_due_ms.store(500, Ordering::SeqCst);
+        assert!(!arrive(names::SCHEDULE_TOPIC, 500));
+        assert!(arrive(names::SCHEDULE_TOPIC, 499));
+        assert!(!arrive("Orders", 1));
+    }
 }

@@ -10,7 +10,7 @@
 //! connection. Every parked pull is resumed exactly once, unless its connection closes first.
 //! Reference: `PullRequestHoldService`, which looks at all parked pulls every 5 s instead of waiting for the next deadline.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,6 +25,13 @@ use crate::filter::tags::TagsFilter;
 
 /// Pulls parked at a time; one more is answered at once with "nothing found".
 pub const MAX_PARKED_PULLS: usize = 1_000_000;
+/// Pulls parked at a time over one connection: one per queue it reads is all a client needs.
+pub const MAX_PARKED_PULLS_PER_CONNECTION: usize = 16_384;
+/// Messages a parked pull does not want, after which it is resumed all the same: its client then goes on behind them,
+/// rather than read past all of them when one comes that it wants. A pull looks at so many entries at a time.
+const MAX_UNWANTED: u32 = 800;
+/// A wall clock set back by more makes deadlines meaningless.
+const CLOCK_TOLERANCE_MS: i64 = 1_000;
 /// How long the expiry sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -41,9 +48,13 @@ pub struct PullHold {
 struct Parked {
     queues: HashMap<String, HashMap<i32, Vec<Waiting>>>,
     /// (deadline, id) -> queue; ids make deadlines unique.
-    deadlines: BTreeMap<(i64, u64), QueueKey>,
+    deadlines: BTreeMap<Deadline, QueueKey>,
+    /// By connection id.
+    connections: HashMap<u64, BTreeSet<Deadline>>,
     last_id: u64,
 }
+
+type Deadline = (i64, u64);
 
 type QueueKey = (Arc<str>, i32);
 
@@ -54,6 +65,8 @@ struct Waiting {
     /// Waits for a message at this queue offset or later.
     offset: i64,
     filter: TagsFilter,
+    /// Messages that came and were not wanted.
+    unwanted: u32,
     request: ParkedRequest,
 }
 
@@ -67,7 +80,8 @@ impl PullHold {
         }
     }
 
-    /// Parks a pull until a message at or after `offset` arrives, or `deadline_ms` (wall time) passes.
+    /// Parks a pull until a message at or after `offset` arrives, or `deadline_ms` (wall time) passes. One too many,
+    /// or one whose connection closes, is resumed at once.
     ///
     /// A message may have arrived since the pull looked: call [`Self::recheck`] afterwards with the queue's end.
     pub fn park(
@@ -85,31 +99,30 @@ impl PullHold {
             request.resume();
             return;
         }
-        let is_next = {
-            let mut parked = self.parked();
-            parked.last_id += 1;
-            let id = parked.last_id;
-            parked
-                .deadlines
-                .insert((deadline_ms, id), (Arc::from(topic), queue_id));
-            let queues = match parked.queues.get_mut(topic) {
-                Some(queues) => queues,
-                None => parked.queues.entry(topic.to_owned()).or_default(),
-            };
-            queues.entry(queue_id).or_default().push(Waiting {
-                id,
-                deadline_ms,
-                offset,
-                filter,
-                request,
-            });
-            parked
-                .deadlines
-                .first_key_value()
-                .is_some_and(|((_, first), _)| *first == id)
+        let connection = Arc::clone(request.connection());
+        let waiting = Waiting {
+            id: 0,
+            deadline_ms,
+            offset,
+            filter,
+            unwanted: 0,
+            request,
         };
+        let mut parked = self.parked();
+        if !parked.has_room(connection.id()) {
+            drop(parked);
+            self.resume(vec![waiting]);
+            return;
+        }
+        let is_next = parked.insert(topic, queue_id, waiting);
+        drop(parked);
         if is_next {
             self.waker.wake();
+        }
+        // It may have closed before it had anything parked here to forget.
+        if !connection.is_open() {
+            let left = self.parked().take_of_connection(connection.id());
+            self.resume(left);
         }
     }
 
@@ -123,12 +136,12 @@ impl PullHold {
         let mut due = Vec::new();
         let next = {
             let mut parked = self.parked();
-            while let Some(entry) = parked
-                .deadlines
-                .first_entry()
-                .filter(|entry| entry.key().0 <= now_ms)
+            while let Some((&(deadline_ms, id), (topic, queue_id))) = parked.deadlines.first_key_value()
+                && deadline_ms <= now_ms
             {
-                let ((_, id), (topic, queue_id)) = entry.remove_entry();
+                let (topic, queue_id) = (Arc::clone(topic), *queue_id);
+                // Whatever is found there: this deadline is done with.
+                parked.deadlines.remove(&(deadline_ms, id));
                 parked.take(&topic, queue_id, |waiting| waiting.id == id, &mut due);
             }
             parked
@@ -150,15 +163,7 @@ impl PullHold {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let mut gone = Vec::new();
-        {
-            let mut parked = self.parked();
-            let queues: Vec<QueueKey> = parked.queues_with(connection.id());
-            for (topic, queue_id) in queues {
-                let of_connection = |waiting: &Waiting| waiting.request.connection().id() == connection.id();
-                parked.take(&topic, queue_id, of_connection, &mut gone);
-            }
-        }
+        let gone = self.parked().take_of_connection(connection.id());
         self.count.fetch_sub(gone.len(), Ordering::SeqCst);
         gone.into_iter().for_each(|waiting| waiting.request.withdraw());
     }
@@ -173,7 +178,7 @@ impl PullHold {
         self.len() == 0
     }
 
-    fn resume_where(&self, topic: &str, queue_id: i32, wanted: impl Fn(&Waiting) -> bool) {
+    fn resume_where(&self, topic: &str, queue_id: i32, wanted: impl Fn(&mut Waiting) -> bool) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -198,18 +203,47 @@ impl ArrivalListener for PullHold {
     fn arrived(&self, arrival: &Arrival<'_>) {
         let offset = i64::try_from(arrival.queue_offset.0).unwrap_or(i64::MAX);
         self.resume_where(arrival.topic, arrival.queue_id, |waiting| {
-            waiting.offset <= offset && waiting.filter.accepts(arrival.tags_code)
+            if waiting.offset > offset || waiting.filter.accepts(arrival.tags_code) {
+                return waiting.offset <= offset;
+            }
+            waiting.unwanted += 1;
+            waiting.unwanted >= MAX_UNWANTED
         });
     }
 }
 
 impl Parked {
+    fn has_room(&self, connection_id: u64) -> bool {
+        let of_connection = self.connections.get(&connection_id);
+        of_connection.is_none_or(|of_connection| of_connection.len() < MAX_PARKED_PULLS_PER_CONNECTION)
+    }
+
+    /// Adds a pull; true if its deadline is the next one.
+    fn insert(&mut self, topic: &str, queue_id: i32, mut waiting: Waiting) -> bool {
+        self.last_id += 1;
+        waiting.id = self.last_id;
+        let deadline = (waiting.deadline_ms, waiting.id);
+        let connection_id = waiting.request.connection().id();
+        self.connections
+            .entry(connection_id)
+            .or_default()
+            .insert(deadline);
+        self.deadlines.insert(deadline, (Arc::from(topic), queue_id));
+        let queues = match self.queues.get_mut(topic) {
+            Some(queues) => queues,
+            None => self.queues.entry(topic.to_owned()).or_default(),
+        };
+        queues.entry(queue_id).or_default().push(waiting);
+        let next = self.deadlines.first_key_value();
+        next.is_some_and(|(next, _)| *next == deadline)
+    }
+
     /// Moves the pulls of a queue that `wanted` picks into `taken`.
     fn take(
         &mut self,
         topic: &str,
         queue_id: i32,
-        wanted: impl Fn(&Waiting) -> bool,
+        wanted: impl Fn(&mut Waiting) -> bool,
         taken: &mut Vec<Waiting>,
     ) {
         let Some(queues) = self.queues.get_mut(topic) else {
@@ -218,35 +252,42 @@ impl Parked {
         let Some(waiting) = queues.get_mut(&queue_id) else {
             return;
         };
-        let deadlines = &mut self.deadlines;
-        taken.extend(
-            waiting
-                .extract_if(.., |waiting| wanted(waiting))
-                .inspect(|waiting| {
-                    deadlines.remove(&(waiting.deadline_ms, waiting.id));
-                }),
-        );
+        let first_taken = taken.len();
+        taken.extend(waiting.extract_if(.., |waiting| wanted(waiting)));
         if waiting.is_empty() {
             queues.remove(&queue_id);
         }
         if queues.is_empty() {
             self.queues.remove(topic);
         }
+        for waiting in &taken[first_taken..] {
+            self.forget_deadline(waiting);
+        }
     }
 
-    fn queues_with(&self, connection_id: u64) -> Vec<QueueKey> {
-        let queues = self
-            .queues
-            .iter()
-            .flat_map(|(topic, queues)| queues.iter().map(move |entry| (topic, entry)));
-        let with_it = queues.filter(|(_, (_, waiting))| {
-            waiting
-                .iter()
-                .any(|waiting| waiting.request.connection().id() == connection_id)
-        });
-        with_it
-            .map(|(topic, (queue_id, _))| (Arc::from(topic.as_str()), *queue_id))
-            .collect()
+    /// Takes all pulls that came over a connection.
+    fn take_of_connection(&mut self, connection_id: u64) -> Vec<Waiting> {
+        let mut taken = Vec::new();
+        let deadlines = self.connections.get(&connection_id).cloned().unwrap_or_default();
+        for deadline in deadlines {
+            let Some((topic, queue_id)) = self.deadlines.get(&deadline).cloned() else {
+                continue;
+            };
+            self.take(&topic, queue_id, |waiting| waiting.id == deadline.1, &mut taken);
+        }
+        taken
+    }
+
+    fn forget_deadline(&mut self, waiting: &Waiting) {
+        let deadline = (waiting.deadline_ms, waiting.id);
+        self.deadlines.remove(&deadline);
+        let connection_id = waiting.request.connection().id();
+        if let Some(of_connection) = self.connections.get_mut(&connection_id) {
+            of_connection.remove(&deadline);
+            if of_connection.is_empty() {
+                self.connections.remove(&connection_id);
+            }
+        }
     }
 }
 
@@ -256,6 +297,8 @@ pub struct PullExpiry {
     hold: Arc<PullHold>,
     clock: Arc<dyn Clock>,
     next_ms: Option<i64>,
+    /// Wall time less monotonic time, at the last tick.
+    wall_ahead_ms: Option<i64>,
 }
 
 impl PullExpiry {
@@ -265,7 +308,16 @@ impl PullExpiry {
             hold,
             clock,
             next_ms: None,
+            wall_ahead_ms: None,
         }
+    }
+
+    /// Whether the wall clock was set back since the last tick: deadlines would then be hours away.
+    fn clock_was_set_back(&mut self, now: Now) -> bool {
+        let monotonic_ms = i64::try_from(now.monotonic.as_millis()).unwrap_or(i64::MAX);
+        let wall_ahead_ms = now.wall_ms.saturating_sub(monotonic_ms);
+        let before = self.wall_ahead_ms.replace(wall_ahead_ms);
+        before.is_some_and(|before| wall_ahead_ms < before - CLOCK_TOLERANCE_MS)
     }
 }
 
@@ -281,11 +333,10 @@ impl Service for PullExpiry {
     }
 
     fn tick(&mut self, now: Now, stopping: bool) -> anyhow::Result<Next> {
-        if stopping {
+        if stopping || self.clock_was_set_back(now) {
             self.hold.resume_all();
-        } else {
-            self.next_ms = self.hold.expire(now.wall_ms);
         }
+        self.next_ms = self.hold.expire(now.wall_ms);
         Ok(Next::Idle)
     }
 }
@@ -402,5 +453,62 @@ mod tests {
         assert_eq!(hold.len(), 1);
         arrive(&hold, "t", 0, 0, None);
         assert_eq!((resumed(&closed), resumed(&other)), (0, 1));
+    }
+
+    #[test]
+    fn a_connection_that_parks_too_many_gets_the_next_back_at_once() {
+        let (hold, greedy, other) = (hold(), connection(), connection());
+        for queue_id in 0..i32::try_from(MAX_PARKED_PULLS_PER_CONNECTION).unwrap() {
+            hold.park("t", queue_id, 0, all(), 100, request(&greedy));
+        }
+        assert_eq!(resumed(&greedy), 0);
+        hold.park("u", 0, 0, all(), 100, request(&greedy));
+        hold.park("u", 0, 0, all(), 100, request(&other));
+        assert_eq!((resumed(&greedy), resumed(&other)), (1, 0));
+
+        hold.connection_closed(&greedy);
+        assert_eq!(hold.len(), 1, "only the other's pull is left");
+        assert_eq!(hold.expire(100), None);
+        assert_eq!(resumed(&other), 1);
+    }
+
+    #[test]
+    fn a_pull_of_a_connection_that_has_just_closed_is_not_kept() {
+        let (hold, connection) = (hold(), connection());
+        let request = request(&connection);
+        connection.close();
+        hold.connection_closed(&connection);
+        hold.park("t", 0, 0, all(), i64::MAX, request);
+        assert!(hold.is_empty());
+    }
+
+    #[test]
+    fn a_pull_is_resumed_behind_many_messages_it_does_not_want() {
+        let (hold, connection) = (hold(), connection());
+        let filter = TagsFilter::new(&tags::build("t", "A"));
+        hold.park("t", 0, 0, filter, 1_000, request(&connection));
+        for offset in 0..u64::from(MAX_UNWANTED) - 1 {
+            arrive(&hold, "t", 0, offset, Some("B"));
+        }
+        assert_eq!(resumed(&connection), 0);
+        arrive(&hold, "t", 0, u64::from(MAX_UNWANTED), Some("B"));
+        assert_eq!(resumed(&connection), 1);
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_keep_pulls_waiting() {
+        let clock = Arc::new(common::clock::ManualClock::new(10_000_000));
+        let hold = Arc::new(hold());
+        let connection = connection();
+        let mut expiry = PullExpiry::new(Arc::clone(&hold), clock.clone());
+        hold.park("t", 0, 0, all(), 10_015_000, request(&connection));
+        expiry.tick(clock.now(), false).unwrap();
+        clock.advance(Duration::from_secs(5));
+        expiry.tick(clock.now(), false).unwrap();
+        assert_eq!(resumed(&connection), 0);
+
+        clock.set_wall_ms(1_000);
+        expiry.tick(clock.now(), false).unwrap();
+        assert_eq!((resumed(&connection), hold.len()), (1, 0));
     }
 }
