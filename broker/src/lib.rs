@@ -1,11 +1,30 @@
-//! See ARCHITECTURE.md.
+//! The Broker: takes messages, keeps them, hands them out.
+//!
+//! ```text
+//!   main        arguments, signals            broker      the subsystems, in construction order
+//!   running     a broker on its sockets       routes      every request it serves
+//!   config/     every key                     services    every background job
+//!
+//!   processor/  what requests do              registry/   topics, groups, offsets: durable
+//!   clients/    who is connected              hold/       requests that wait
+//!   filter/     who wants which message       delay/      messages that wait
+//!   stats       what was done, how fast       namesrv_link  registration with the name servers
+//! ```
 #![forbid(unsafe_code)]
 
+pub mod broker;
 pub mod clients;
 pub mod config;
 pub mod delay;
 pub mod filter;
 pub mod hold;
 pub mod namesrv_link;
+pub mod processor;
 pub mod registry;
+pub mod routes;
+pub mod running;
+pub mod services;
 pub mod stats;
+
+pub use broker::Broker;
+pub use running::{Running, start};

@@ -3,6 +3,7 @@
 //! ```text
 //!   clock        wall and monotonic time; the one place that asks the system for it
 //!   service      background work: one lifecycle for all of it
+//!   random       choices that need no secrecy
 //!   properties   Java .properties text and one declaration per config struct
 //!   local_time   the hour of the day, the next midnight, times as text, in the host's time zone
 //!   log          console and rolling log files
@@ -18,5 +19,6 @@ pub mod log;
 pub mod message;
 pub mod names;
 pub mod properties;
+pub mod random;
 pub mod service;
 pub mod version;

@@ -44,7 +44,11 @@ pub(crate) fn decode_batch(body: &[u8]) -> Result<InnerMessages<'_>, BatchError>
     let mut rest = body;
     while !rest.is_empty() {
         let at = body.len() - rest.len();
-        let message = take_message(&mut rest).map_err(|what| BatchError { index: messages.len(), at, what })?;
+        let message = take_message(&mut rest).map_err(|what| BatchError {
+            index: messages.len(),
+            at,
+            what,
+        })?;
         messages.push(message);
     }
     Ok(messages)
@@ -58,7 +62,11 @@ fn take_message<'a>(rest: &mut &'a [u8]) -> Result<InnerMessage<'a>, &'static st
     let properties_bytes = usize::try_from(take_i16(rest)?).map_err(|_| "negative properties length")?;
     // Bytes that are no UTF-8 are replaced, as in headers.
     let properties = String::from_utf8_lossy(take(rest, properties_bytes)?);
-    Ok(InnerMessage { flag, body, properties })
+    Ok(InnerMessage {
+        flag,
+        body,
+        properties,
+    })
 }
 
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], &'static str> {
@@ -100,14 +108,32 @@ mod tests {
         let body = [encode(1, b"one", b"a\x01b\x02"), encode(-2, b"", b"")].concat();
         let messages = decode_batch(&body).unwrap();
         assert_eq!(messages.len(), 2);
-        assert_eq!(messages[0], InnerMessage { flag: 1, body: b"one", properties: "a\u{1}b\u{2}".into() });
-        assert_eq!(messages[1], InnerMessage { flag: -2, body: b"", properties: "".into() });
+        assert_eq!(
+            messages[0],
+            InnerMessage {
+                flag: 1,
+                body: b"one",
+                properties: "a\u{1}b\u{2}".into()
+            }
+        );
+        assert_eq!(
+            messages[1],
+            InnerMessage {
+                flag: -2,
+                body: b"",
+                properties: "".into()
+            }
+        );
         assert!(decode_batch(b"").unwrap().is_empty());
     }
 
     #[test]
     fn a_batch_cut_anywhere_is_refused_and_says_where() {
-        let whole = [encode(0, b"first", b"k\x01v\x02"), encode(0, b"second", b"k\x01w\x02")].concat();
+        let whole = [
+            encode(0, b"first", b"k\x01v\x02"),
+            encode(0, b"second", b"k\x01w\x02"),
+        ]
+        .concat();
         let first = encode(0, b"first", b"k\x01v\x02").len();
         for end in 1..whole.len() {
             let result = decode_batch(&whole[..end]);
@@ -115,7 +141,10 @@ mod tests {
                 assert_eq!(result.unwrap().len(), 1);
             } else {
                 let error = result.unwrap_err();
-                assert_eq!((error.index, error.at), if end < first { (0, 0) } else { (1, first) });
+                assert_eq!(
+                    (error.index, error.at),
+                    if end < first { (0, 0) } else { (1, first) }
+                );
             }
         }
     }
@@ -124,7 +153,10 @@ mod tests {
     fn lengths_that_lie_are_refused() {
         let mut negative_body = encode(0, b"body", b"");
         negative_body[16..20].copy_from_slice(&(-1i32).to_be_bytes());
-        assert_eq!(decode_batch(&negative_body).unwrap_err().what, "negative body length");
+        assert_eq!(
+            decode_batch(&negative_body).unwrap_err().what,
+            "negative body length"
+        );
 
         let mut huge_body = encode(0, b"body", b"");
         huge_body[16..20].copy_from_slice(&i32::MAX.to_be_bytes());

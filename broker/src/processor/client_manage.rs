@@ -15,8 +15,8 @@ use remoting::request::{Handled, Refusal, Request, Response};
 use crate::broker::Broker;
 use crate::clients::ClientChannel;
 use crate::filter::tags::is_tag_type;
-use crate::processor::pull_checks::unsupported_filter;
 use crate::processor::json::parse_body;
+use crate::processor::pull_checks::unsupported_filter;
 use crate::registry::topics::perm;
 
 /// Registers a client's groups.
@@ -39,7 +39,10 @@ pub(crate) fn heartbeat(broker: &Broker, request: Request<'_, NoHeader>) -> Hand
 }
 
 /// Takes a client out of its groups.
-pub(crate) fn unregister_client(broker: &Broker, request: Request<'_, UnregisterClientRequestHeader>) -> Handled {
+pub(crate) fn unregister_client(
+    broker: &Broker,
+    request: Request<'_, UnregisterClientRequestHeader>,
+) -> Handled {
     let header = &request.header;
     let connection = request.connection();
     if let Some(group) = &header.producer_group {
@@ -77,7 +80,10 @@ fn channel_of<H>(broker: &Broker, request: &Request<'_, H>, client_id: &str) -> 
     )
 }
 
-fn accepted_consumers<'a>(broker: &Broker, heartbeat: &'a HeartbeatData) -> impl Iterator<Item = &'a ConsumerData> {
+fn accepted_consumers<'a>(
+    broker: &Broker,
+    heartbeat: &'a HeartbeatData,
+) -> impl Iterator<Item = &'a ConsumerData> {
     let reject_pull_consumers = broker.config.get().reject_pull_consumer_enable;
     heartbeat
         .consumer_data_set
@@ -95,12 +101,18 @@ fn register_consumer(
     heartbeat: &HeartbeatData,
 ) -> bool {
     let group = &consumer.group_name;
-    let Some(group_config) = broker.groups.find(group) else { return false };
+    let Some(group_config) = broker.groups.find(group) else {
+        return false;
+    };
     let subscribes_to_order_topic = consumer
         .subscription_data_set
         .iter()
         .any(|subscription| broker.topics.is_order(&subscription.topic));
-    let topic_sys_flag = if consumer.unit_mode { sys_flag::topic::UNIT_SUB } else { 0 };
+    let topic_sys_flag = if consumer.unit_mode {
+        sys_flag::topic::UNIT_SUB
+    } else {
+        0
+    };
     broker.topics.create_on_send_back(
         &names::retry_topic(group),
         group_config.retry_queue_nums,
@@ -117,7 +129,9 @@ fn register_consumer(
     if heartbeat.without_sub {
         // Asked before registering: what is not known yet cannot be left out.
         let subscriptions_wanted = fingerprint_changed();
-        broker.consumers.register_without_subscriptions(consumer, channel.clone(), notify);
+        broker
+            .consumers
+            .register_without_subscriptions(consumer, channel.clone(), notify);
         subscriptions_wanted
     } else {
         broker.consumers.register(consumer, channel.clone(), notify);

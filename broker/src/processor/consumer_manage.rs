@@ -14,19 +14,33 @@ use crate::processor::json::to_body;
 use crate::processor::recency;
 
 /// The client ids of a group: what its members divide the queues by.
-pub(crate) fn consumer_list(broker: &Broker, request: Request<'_, GetConsumerListByGroupRequestHeader<'_>>) -> Handled {
+pub(crate) fn consumer_list(
+    broker: &Broker,
+    request: Request<'_, GetConsumerListByGroupRequestHeader<'_>>,
+) -> Handled {
     let group = &request.header.consumer_group;
     let consumer_id_list = broker.consumers.client_ids(group);
     if consumer_id_list.is_empty() {
-        return Err(Refusal::system_error(format!("no consumer for this group, {group}")));
+        return Err(Refusal::system_error(format!(
+            "no consumer for this group, {group}"
+        )));
     }
     let body = GetConsumerListByGroupResponseBody { consumer_id_list };
     Ok(Response::success().body(to_body(&body)?).into())
 }
 
 /// Commits an offset.
-pub(crate) fn update_offset(broker: &Broker, request: Request<'_, UpdateConsumerOffsetRequestHeader<'_>>) -> Handled {
-    let UpdateConsumerOffsetRequestHeader { consumer_group: group, topic, queue_id, commit_offset, .. } = &request.header;
+pub(crate) fn update_offset(
+    broker: &Broker,
+    request: Request<'_, UpdateConsumerOffsetRequestHeader<'_>>,
+) -> Handled {
+    let UpdateConsumerOffsetRequestHeader {
+        consumer_group: group,
+        topic,
+        queue_id,
+        commit_offset,
+        ..
+    } = &request.header;
     if !broker.groups.contains(group) {
         return Err(Refusal::new(
             response_code::SUBSCRIPTION_GROUP_NOT_EXIST,
@@ -34,35 +48,51 @@ pub(crate) fn update_offset(broker: &Broker, request: Request<'_, UpdateConsumer
         ));
     }
     if !broker.topics.contains(topic) {
-        return Err(Refusal::new(response_code::TOPIC_NOT_EXIST, format!("Topic {topic} not exist!")));
+        return Err(Refusal::new(
+            response_code::TOPIC_NOT_EXIST,
+            format!("Topic {topic} not exist!"),
+        ));
     }
     if broker.consumer_offsets.has_reset(group, topic, *queue_id) {
         // The consumer has not heard of the reset yet; its commit would undo it.
-        return Ok(Response::success().remark("Offset has been previously reset").into());
+        return Ok(Response::success()
+            .remark("Offset has been previously reset")
+            .into());
     }
     let client = request.connection().peer_addr();
-    broker.consumer_offsets.commit(client, group, topic, *queue_id, *commit_offset);
+    broker
+        .consumer_offsets
+        .commit(client, group, topic, *queue_id, *commit_offset);
     Ok(Response::success().into())
 }
 
 /// The committed offset. Without one a group may begin at 0 if that is still the first message and a recent one.
-pub(crate) fn query_offset(broker: &Broker, request: Request<'_, QueryConsumerOffsetRequestHeader<'_>>) -> Handled {
+pub(crate) fn query_offset(
+    broker: &Broker,
+    request: Request<'_, QueryConsumerOffsetRequestHeader<'_>>,
+) -> Handled {
     let header = &request.header;
     let (group, topic, queue_id) = (&header.consumer_group, &header.topic, header.queue_id);
     if let Some(offset) = broker.consumer_offsets.query(group, topic, queue_id) {
         return Ok(found(offset));
     }
     if header.set_zero_if_not_found == Some(false) {
-        return Err(not_found("Not found, do not set to zero, maybe this group boot first"));
+        return Err(not_found(
+            "Not found, do not set to zero, maybe this group boot first",
+        ));
     }
     if broker.store.min_offset(topic, queue_id) <= 0 && recency::is_in_memory(broker, topic, queue_id, 0) {
         return Ok(found(0));
     }
-    Err(not_found("Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first"))
+    Err(not_found(
+        "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first",
+    ))
 }
 
 fn found(offset: i64) -> remoting::request::Outcome {
-    Response::success().header(&QueryConsumerOffsetResponseHeader { offset }).into()
+    Response::success()
+        .header(&QueryConsumerOffsetResponseHeader { offset })
+        .into()
 }
 
 fn not_found(remark: &'static str) -> Refusal {

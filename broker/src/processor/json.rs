@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 
 /// The body of a request.
 pub(crate) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    fastjson::from_slice(body).map_err(|error| Refusal::system_error(format!("request body cannot be read: {error}")))
+    fastjson::from_slice(body)
+        .map_err(|error| Refusal::system_error(format!("request body cannot be read: {error}")))
 }
 
 /// The body of an answer.

@@ -57,11 +57,17 @@ enum ForbiddenBy {
 
 impl PullRefusal {
     fn new(code: i32, remark: impl Into<String>) -> Self {
-        PullRefusal { refusal: Refusal::new(code, remark.into()), forbidden_by: None }
+        PullRefusal {
+            refusal: Refusal::new(code, remark.into()),
+            forbidden_by: None,
+        }
     }
 
     fn forbidden(by: ForbiddenBy, remark: String) -> Self {
-        PullRefusal { refusal: Refusal::new(response_code::NO_PERMISSION, remark), forbidden_by: Some(by) }
+        PullRefusal {
+            refusal: Refusal::new(response_code::NO_PERMISSION, remark),
+            forbidden_by: Some(by),
+        }
     }
 }
 
@@ -89,7 +95,11 @@ pub(crate) fn check(broker: &Broker, request: &PullRequest<'_>) -> Result<Checke
     };
     require_tag_filter(&subscription)?;
     require_accepted_consumer(broker, request)?;
-    Ok(CheckedPull { group, topic, subscription })
+    Ok(CheckedPull {
+        group,
+        topic,
+        subscription,
+    })
 }
 
 fn require_readable_broker(broker: &Broker, request: &PullRequest<'_>) -> Result<(), PullRefusal> {
@@ -99,7 +109,10 @@ fn require_readable_broker(broker: &Broker, request: &PullRequest<'_>) -> Result
         return Err(PullRefusal::forbidden(ForbiddenBy::Broker, remark));
     }
     if request.code() == request_code::LITE_PULL_MESSAGE && !config.lite_pull_message_enable {
-        let remark = format!("the broker[{}] for lite pull consumer is forbidden", config.broker_ip1);
+        let remark = format!(
+            "the broker[{}] for lite pull consumer is forbidden",
+            config.broker_ip1
+        );
         return Err(PullRefusal::forbidden(ForbiddenBy::Broker, remark));
     }
     Ok(())
@@ -123,7 +136,10 @@ fn enabled_group(
     Ok(group)
 }
 
-fn readable_topic(broker: &Broker, header: &PullMessageRequestHeader<'_>) -> Result<Arc<TopicConfig>, PullRefusal> {
+fn readable_topic(
+    broker: &Broker,
+    header: &PullMessageRequestHeader<'_>,
+) -> Result<Arc<TopicConfig>, PullRefusal> {
     let name = &header.topic;
     let topic = broker.topics.get(name).ok_or_else(|| {
         PullRefusal::new(
@@ -155,7 +171,9 @@ fn require_valid_queue(request: &PullRequest<'_>, topic: &TopicConfig) -> Result
     ))
 }
 
-fn subscription_of_request(header: &PullMessageRequestHeader<'_>) -> Result<Arc<SubscriptionData>, PullRefusal> {
+fn subscription_of_request(
+    header: &PullMessageRequestHeader<'_>,
+) -> Result<Arc<SubscriptionData>, PullRefusal> {
     let expression = header.subscription.as_deref().unwrap_or_default();
     let expression_type = header.expression_type.as_deref().unwrap_or_default();
     if tags::is_tag_type(expression_type) {
@@ -215,7 +233,10 @@ fn require_tag_filter(subscription: &SubscriptionData) -> Result<(), PullRefusal
     if tags::is_tag_type(&subscription.expression_type) {
         return Ok(());
     }
-    Err(PullRefusal::new(response_code::SYSTEM_ERROR, unsupported_filter(&subscription.expression_type)))
+    Err(PullRefusal::new(
+        response_code::SYSTEM_ERROR,
+        unsupported_filter(&subscription.expression_type),
+    ))
 }
 
 /// With `rejectPullConsumerEnable` only consumers that heartbeats made known may pull, and the tools.

@@ -46,9 +46,12 @@ pub(crate) fn pull_message(broker: &Broker, request: PullRequest<'_>) -> Handled
     }
     if code == response_code::SUCCESS {
         let group = &request.header.consumer_group;
-        broker
-            .stats
-            .record_get(group, &request.header.topic, found.message_count, records.len() as u64);
+        broker.stats.record_get(
+            group,
+            &request.header.topic,
+            found.message_count,
+            records.len() as u64,
+        );
     }
     let response = Response::new(code)
         .remark(found.status.name())
@@ -75,7 +78,11 @@ fn moved_by_operator(broker: &Broker, request: &PullRequest<'_>, checked: &Check
         group_sys_flag: checked.group.group_sys_flag,
         forbidden_type: None,
     };
-    Some(Response::new(response_code::PULL_OFFSET_MOVED).remark("OFFSET_RESET").header(&answer))
+    Some(
+        Response::new(response_code::PULL_OFFSET_MOVED)
+            .remark("OFFSET_RESET")
+            .header(&answer),
+    )
 }
 
 fn get(
@@ -97,13 +104,20 @@ fn get(
 }
 
 fn reads_old_messages(broker: &Broker, header: &PullMessageRequestHeader<'_>) -> bool {
-    recency::reads_from_disk(broker, &stored_topic(header), header.queue_id, header.queue_offset)
+    recency::reads_from_disk(
+        broker,
+        &stored_topic(header),
+        header.queue_id,
+        header.queue_offset,
+    )
 }
 
 /// The topic in the store: a light topic has a queue of its own.
 fn stored_topic<'a>(header: &'a PullMessageRequestHeader<'_>) -> Cow<'a, str> {
     match header.lite_topic.as_deref() {
-        Some(lite_topic) if !lite_topic.trim().is_empty() => Cow::Owned(names::lmq_of_lite_topic(&header.topic, lite_topic)),
+        Some(lite_topic) if !lite_topic.trim().is_empty() => {
+            Cow::Owned(names::lmq_of_lite_topic(&header.topic, lite_topic))
+        }
         _ => Cow::Borrowed(&*header.topic),
     }
 }
@@ -111,9 +125,12 @@ fn stored_topic<'a>(header: &'a PullMessageRequestHeader<'_>) -> Cow<'a, str> {
 /// A held pull commits when it comes, not again when it is resumed.
 fn commit(broker: &Broker, request: &PullRequest<'_>, next_begin_offset: i64) {
     let header = &request.header;
-    broker
-        .consumer_offsets
-        .commit_pull(&header.consumer_group, &header.topic, header.queue_id, next_begin_offset);
+    broker.consumer_offsets.commit_pull(
+        &header.consumer_group,
+        &header.topic,
+        header.queue_id,
+        next_begin_offset,
+    );
     if !request.is_resumed() && header.sys_flag & sys_flag::pull::COMMIT_OFFSET != 0 {
         broker.consumer_offsets.commit(
             request.connection().peer_addr(),
@@ -150,7 +167,11 @@ fn may_wait(request: &PullRequest<'_>) -> bool {
 fn hold(broker: &Broker, request: &PullRequest<'_>, checked: &CheckedPull) -> Outcome {
     let header = &request.header;
     let config = broker.config.get();
-    let wait_ms = if config.long_polling_enable { header.suspend_timeout_millis } else { config.short_polling_time_mills };
+    let wait_ms = if config.long_polling_enable {
+        header.suspend_timeout_millis
+    } else {
+        config.short_polling_time_mills
+    };
     let topic = stored_topic(header);
     broker.pull_hold.park(
         &topic,
@@ -160,9 +181,11 @@ fn hold(broker: &Broker, request: &PullRequest<'_>, checked: &CheckedPull) -> Ou
         broker.clock.wall_ms().saturating_add(wait_ms),
         request.park(),
     );
-    broker
-        .pull_hold
-        .recheck(&topic, header.queue_id, broker.store.max_offset(&topic, header.queue_id));
+    broker.pull_hold.recheck(
+        &topic,
+        header.queue_id,
+        broker.store.max_offset(&topic, header.queue_id),
+    );
     Outcome::Parked
 }
 

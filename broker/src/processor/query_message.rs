@@ -21,7 +21,10 @@ pub(crate) fn query_message(broker: &Broker, request: Request<'_, QueryMessageRe
     let (index_type, max_num) = if header.unique_key_query == Some(true) {
         (UNIQUE_KEY, broker.store_config.get().default_query_max_num)
     } else {
-        let asked = header.index_type.as_deref().filter(|index_type| !index_type.is_empty());
+        let asked = header
+            .index_type
+            .as_deref()
+            .filter(|index_type| !index_type.is_empty());
         (asked.unwrap_or(KEY), usize::try_from(header.max_num).unwrap_or(0))
     };
     let mut body = Vec::new();

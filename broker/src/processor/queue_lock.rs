@@ -19,13 +19,17 @@ pub(crate) fn lock_batch(broker: &Broker, request: Request<'_, NoHeader>) -> Han
         &asked.client_id,
         broker.clock.wall_ms(),
     );
-    let body = LockBatchResponseBody { lock_ok_mq_set: locked };
+    let body = LockBatchResponseBody {
+        lock_ok_mq_set: locked,
+    };
     Ok(Response::success().body(to_body(&body)?).into())
 }
 
 /// Gives up the locks that the client has.
 pub(crate) fn unlock_batch(broker: &Broker, request: Request<'_, NoHeader>) -> Handled {
     let asked: UnlockBatchRequestBody = parse_body(request.body())?;
-    broker.queue_locks.unlock_batch(&asked.consumer_group, &asked.mq_set, &asked.client_id);
+    broker
+        .queue_locks
+        .unlock_batch(&asked.consumer_group, &asked.mq_set, &asked.client_id);
     Ok(Response::success().into())
 }

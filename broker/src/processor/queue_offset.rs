@@ -4,9 +4,9 @@
 //! A queue that does not exist has offsets too: clients ask before the first message. Reference: `AdminBrokerProcessor`.
 
 use remoting::header::{
-    BoundaryType, GetEarliestMsgStoretimeRequestHeader, GetEarliestMsgStoretimeResponseHeader, GetMaxOffsetRequestHeader,
-    GetMaxOffsetResponseHeader, GetMinOffsetRequestHeader, GetMinOffsetResponseHeader, SearchOffsetRequestHeader,
-    SearchOffsetResponseHeader,
+    BoundaryType, GetEarliestMsgStoretimeRequestHeader, GetEarliestMsgStoretimeResponseHeader,
+    GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, GetMinOffsetRequestHeader,
+    GetMinOffsetResponseHeader, SearchOffsetRequestHeader, SearchOffsetResponseHeader,
 };
 use remoting::request::{Handled, Request, Response};
 use store::Boundary;
@@ -17,14 +17,18 @@ use crate::broker::Broker;
 pub(crate) fn max_offset(broker: &Broker, request: Request<'_, GetMaxOffsetRequestHeader<'_>>) -> Handled {
     let header = &request.header;
     let offset = broker.store.max_offset(&header.topic, header.queue_id);
-    Ok(Response::success().header(&GetMaxOffsetResponseHeader { offset }).into())
+    Ok(Response::success()
+        .header(&GetMaxOffsetResponseHeader { offset })
+        .into())
 }
 
 /// The offset of the oldest message.
 pub(crate) fn min_offset(broker: &Broker, request: Request<'_, GetMinOffsetRequestHeader<'_>>) -> Handled {
     let header = &request.header;
     let offset = broker.store.min_offset(&header.topic, header.queue_id);
-    Ok(Response::success().header(&GetMinOffsetResponseHeader { offset }).into())
+    Ok(Response::success()
+        .header(&GetMinOffsetResponseHeader { offset })
+        .into())
 }
 
 /// The offset of the message stored at a time.
@@ -37,7 +41,9 @@ pub(crate) fn search_offset(broker: &Broker, request: Request<'_, SearchOffsetRe
     let offset = broker
         .store
         .offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary);
-    Ok(Response::success().header(&SearchOffsetResponseHeader { offset }).into())
+    Ok(Response::success()
+        .header(&SearchOffsetResponseHeader { offset })
+        .into())
 }
 
 /// When the oldest message was stored, -1 without any.
@@ -46,6 +52,11 @@ pub(crate) fn earliest_store_time(
     request: Request<'_, GetEarliestMsgStoretimeRequestHeader<'_>>,
 ) -> Handled {
     let header = &request.header;
-    let timestamp = broker.store.earliest_store_time(&header.topic, header.queue_id).unwrap_or(-1);
-    Ok(Response::success().header(&GetEarliestMsgStoretimeResponseHeader { timestamp }).into())
+    let timestamp = broker
+        .store
+        .earliest_store_time(&header.topic, header.queue_id)
+        .unwrap_or(-1);
+    Ok(Response::success()
+        .header(&GetEarliestMsgStoretimeResponseHeader { timestamp })
+        .into())
 }

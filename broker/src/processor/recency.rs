@@ -19,10 +19,21 @@ pub(crate) fn reads_from_disk(broker: &Broker, topic: &str, queue_id: i32, offse
 
 /// Whether there is a message at `offset` and it is likely in memory.
 pub(crate) fn is_in_memory(broker: &Broker, topic: &str, queue_id: i32, offset: i64) -> bool {
-    let Ok(offset) = u64::try_from(offset) else { return false };
-    let entries = broker.store.queue_entries(topic, queue_id, QueueOffset(offset), 1);
-    let Some(entry) = entries.first() else { return false };
-    let behind_bytes = broker.store.state().commit_log_max.0.saturating_sub(entry.physical_offset.0);
+    let Ok(offset) = u64::try_from(offset) else {
+        return false;
+    };
+    let entries = broker
+        .store
+        .queue_entries(topic, queue_id, QueueOffset(offset), 1);
+    let Some(entry) = entries.first() else {
+        return false;
+    };
+    let behind_bytes = broker
+        .store
+        .state()
+        .commit_log_max
+        .0
+        .saturating_sub(entry.physical_offset.0);
     behind_bytes <= in_memory_bytes(broker)
 }
 

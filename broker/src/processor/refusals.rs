@@ -74,7 +74,10 @@ mod tests {
 
     #[test]
     fn remarks_begin_with_the_words_people_search_for_and_end_with_the_cause() {
-        let too_large = PutError::BodyTooLarge { size_bytes: 4_194_305, limit_bytes: 4_194_304 };
+        let too_large = PutError::BodyTooLarge {
+            size_bytes: 4_194_305,
+            limit_bytes: 4_194_304,
+        };
         let refusal = put_refused(&too_large, 4_194_304);
         assert_eq!(refusal.code, response_code::MESSAGE_ILLEGAL);
         assert_eq!(
@@ -90,9 +93,15 @@ mod tests {
         });
         let refusal = put_refused(&full, 1);
         assert_eq!(refusal.code, response_code::SERVICE_NOT_AVAILABLE);
-        assert!(refusal.remark.starts_with("service not available now. "), "{}", refusal.remark);
         assert!(
-            refusal.remark.ends_with("Here: disk use of /data/commitlog is 93 %, over the limit of 90 %"),
+            refusal.remark.starts_with("service not available now. "),
+            "{}",
+            refusal.remark
+        );
+        assert!(
+            refusal
+                .remark
+                .ends_with("Here: disk use of /data/commitlog is 93 %, over the limit of 90 %"),
             "{}",
             refusal.remark
         );
@@ -102,7 +111,11 @@ mod tests {
     fn clients_hold_back_from_a_busy_broker_and_from_a_slave() {
         let busy = put_refused(&PutError::PageCacheBusy { held_ms: 1_200 }, 1);
         assert_eq!(busy.code, response_code::SYSTEM_BUSY);
-        assert!(busy.remark.starts_with("[PC_SYNCHRONIZED]broker busy"), "{}", busy.remark);
+        assert!(
+            busy.remark.starts_with("[PC_SYNCHRONIZED]broker busy"),
+            "{}",
+            busy.remark
+        );
 
         let slave = put_refused(&PutError::NotWritable(WriteRefusal::Slave), 1);
         assert_eq!(slave.code, response_code::SYSTEM_BUSY);

@@ -57,7 +57,11 @@ pub(crate) async fn send_reply_message(broker: Arc<Broker>, request: ReplyReques
     let answer = send_answer(&broker, &answer_header(&broker, queue_id, stored));
     Ok(match pushed {
         Ok(()) => answer,
-        Err(remark) => Response { code: response_code::SYSTEM_ERROR, ..answer }.remark(remark),
+        Err(remark) => Response {
+            code: response_code::SYSTEM_ERROR,
+            ..answer
+        }
+        .remark(remark),
     }
     .into())
 }
@@ -90,13 +94,21 @@ fn stored_properties(broker: &Broker, header: &SendReplyMessageRequestHeader) ->
 /// Hands the reply to the producer; the error is a remark.
 async fn push(broker: &Broker, request: &ReplyRequest, properties: &str) -> Result<(), String> {
     let Some(client_id) = properties::get(properties, name::REPLY_TO_CLIENT) else {
-        return Err(format!("reply message properties[{}] is null", name::REPLY_TO_CLIENT));
+        return Err(format!(
+            "reply message properties[{}] is null",
+            name::REPLY_TO_CLIENT
+        ));
     };
     let Some(producer) = broker.producers.by_client_id(client_id) else {
-        return Err(format!("push reply message fail, channel of <{client_id}> not found."));
+        return Err(format!(
+            "push reply message fail, channel of <{client_id}> not found."
+        ));
     };
     let failed = format!("push reply message to {client_id}fail.");
-    match producer.invoke(push_request(broker, request, properties), PUSH_TIMEOUT).await {
+    match producer
+        .invoke(push_request(broker, request, properties), PUSH_TIMEOUT)
+        .await
+    {
         Ok(answer) if answer.code == response_code::SUCCESS => Ok(()),
         Ok(answer) => {
             tracing::warn!(client_id, code = answer.code, remark = ?answer.remark(), "producer refused a reply");
@@ -128,7 +140,7 @@ fn push_request(broker: &Broker, request: &ReplyRequest, stored_properties: &str
             reconsume_times: Some(header.reconsume_times),
             unit_mode: header.unit_mode,
             born_host: request.connection().peer_addr().to_string().into(),
-            store_host: broker.identity.address.to_string().into(),
+            store_host: broker.identity.store_host.to_string().into(),
             store_timestamp: now_ms,
         })
         .body(request.body().clone())
@@ -148,7 +160,7 @@ fn store(broker: &Broker, request: &ReplyRequest, properties: &str, queue_id: i3
         sys_flag: sys_flag::with_transaction_type(header.sys_flag, sys_flag::TRANSACTION_NONE),
         born_timestamp_ms: header.born_timestamp,
         born_host: request.connection().peer_addr(),
-        store_host: broker.identity.address,
+        store_host: broker.identity.store_host,
         reconsume_times: header.reconsume_times,
         prepared_transaction_offset: 0,
         properties,
@@ -156,7 +168,9 @@ fn store(broker: &Broker, request: &ReplyRequest, properties: &str, queue_id: i3
     };
     match broker.store.put(&message) {
         Ok(appended) => {
-            broker.stats.record_put(&header.topic, 1, u64::from(appended.size_bytes));
+            broker
+                .stats
+                .record_put(&header.topic, 1, u64::from(appended.size_bytes));
             Some(appended)
         }
         Err(error) => {
@@ -167,10 +181,14 @@ fn store(broker: &Broker, request: &ReplyRequest, properties: &str, queue_id: i3
 }
 
 /// Without a record the ids are zeros: clients decode them.
-fn answer_header(broker: &Broker, queue_id: i32, stored: Option<Appended>) -> SendMessageResponseHeader<'static> {
+fn answer_header(
+    broker: &Broker,
+    queue_id: i32,
+    stored: Option<Appended>,
+) -> SendMessageResponseHeader<'static> {
     let (msg_id, queue_offset) = match stored {
         Some(appended) => (
-            offset_msg_id(broker.identity.address, appended.physical_offset.0),
+            offset_msg_id(broker.identity.store_host, appended.physical_offset.0),
             appended.queue_offset.to_wire(),
         ),
         None => ("0".to_owned(), 0),

@@ -72,7 +72,11 @@ impl Destination {
             0 => origin.reconsume_times.saturating_add(3),
             asked => asked,
         };
-        Destination { topic, queue_id: broker.random.below(group_config.retry_queue_nums), delay_level }
+        Destination {
+            topic,
+            queue_id: broker.random.below(group_config.retry_queue_nums),
+            delay_level,
+        }
     }
 
     fn dead_letters(broker: &Broker, header: &ConsumerSendMsgBackRequestHeader<'_>) -> Self {
@@ -80,7 +84,11 @@ impl Destination {
         broker
             .topics
             .create_on_send_back(&topic, DLQ_QUEUE_NUMS, perm::READ | perm::WRITE, false, 0);
-        Destination { topic, queue_id: 0, delay_level: 0 }
+        Destination {
+            topic,
+            queue_id: 0,
+            delay_level: 0,
+        }
     }
 }
 
@@ -101,7 +109,11 @@ fn create_retry_topic(
     group_config: &SubscriptionGroupConfig,
 ) -> Result<String, Refusal> {
     let retry_topic = names::retry_topic(&header.group);
-    let topic_sys_flag = if header.unit_mode { sys_flag::topic::UNIT_SUB } else { 0 };
+    let topic_sys_flag = if header.unit_mode {
+        sys_flag::topic::UNIT_SUB
+    } else {
+        0
+    };
     let topic_config = broker.topics.create_on_send_back(
         &retry_topic,
         group_config.retry_queue_nums,
@@ -150,17 +162,31 @@ fn store_again(
     origin_topic: &str,
     destination: Destination,
 ) -> Result<(), Refusal> {
-    let Destination { mut topic, mut queue_id, delay_level } = destination;
+    let Destination {
+        mut topic,
+        mut queue_id,
+        delay_level,
+    } = destination;
     let mut properties = MessageProperties::parse(origin.properties);
     properties.set(name::RETRY_TOPIC, origin_topic);
-    if properties.get(name::ORIGIN_MESSAGE_ID).is_none_or(|id| id.trim().is_empty()) {
-        properties.set(name::ORIGIN_MESSAGE_ID, offset_msg_id(origin.store_host, origin.physical_offset.0));
+    if properties
+        .get(name::ORIGIN_MESSAGE_ID)
+        .is_none_or(|id| id.trim().is_empty())
+    {
+        properties.set(
+            name::ORIGIN_MESSAGE_ID,
+            offset_msg_id(origin.store_host, origin.physical_offset.0),
+        );
     }
     properties.set(name::WAIT, "false");
     let delay_level = delay_level.min(broker.delay_levels.max_level());
     properties.set(name::DELAY, delay_level.to_string());
     if delay_level > 0 {
-        for timer in [name::TIMER_DELAY_SEC, name::TIMER_DELAY_MS, name::TIMER_DELIVER_MS] {
+        for timer in [
+            name::TIMER_DELAY_SEC,
+            name::TIMER_DELAY_MS,
+            name::TIMER_DELIVER_MS,
+        ] {
             properties.remove(timer);
         }
         properties.set(name::REAL_TOPIC, topic);
@@ -175,7 +201,7 @@ fn store_again(
         sys_flag: origin.sys_flag,
         born_timestamp_ms: origin.born_timestamp_ms,
         born_host: origin.born_host,
-        store_host: broker.identity.address,
+        store_host: broker.identity.store_host,
         reconsume_times: origin.reconsume_times.saturating_add(1),
         prepared_transaction_offset: 0,
         properties: &properties.encode(),

@@ -64,16 +64,24 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
     let real_destination = draft.schedule(broker.delay_levels.max_level());
 
     let config = broker.config.get();
-    let new_uniq_key = properties.uniq_key.is_none().then(|| broker.unique_keys.next_key());
-    let multi_dispatch = properties.lite_topic.map(|lite_topic| names::lmq_of_lite_topic(target.topic, lite_topic));
+    let new_uniq_key = properties
+        .uniq_key
+        .is_none()
+        .then(|| broker.unique_keys.next_key());
+    let multi_dispatch = properties
+        .lite_topic
+        .map(|lite_topic| names::lmq_of_lite_topic(target.topic, lite_topic));
     let stored_properties = properties.encode(&Changes {
         region_id: &config.region_id,
         trace_on: config.trace_on,
         cluster: Some(&broker.identity.cluster),
         new_uniq_key: new_uniq_key.as_deref(),
-        delay_level: (dead_letter || draft.delay_level != properties.delay_level).then_some(draft.delay_level),
+        delay_level: (dead_letter || draft.delay_level != properties.delay_level)
+            .then_some(draft.delay_level),
         multi_dispatch: multi_dispatch.as_deref(),
-        real_destination: real_destination.as_ref().map(|(topic, queue_id)| (&**topic, *queue_id)),
+        real_destination: real_destination
+            .as_ref()
+            .map(|(topic, queue_id)| (&**topic, *queue_id)),
         drop_priority: properties.has_void_priority(),
         drop_timer: real_destination.is_some(),
     });
@@ -88,12 +96,14 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
         .store
         .put(&message)
         .map_err(|error| put_refused(&error, broker.store_config.get().max_message_size))?;
-    broker.stats.record_put(&draft.topic, 1, u64::from(appended.size_bytes));
+    broker
+        .stats
+        .record_put(&draft.topic, 1, u64::from(appended.size_bytes));
 
     let answer = send_answer(
         broker,
         &SendMessageResponseHeader {
-            msg_id: offset_msg_id(broker.identity.address, appended.physical_offset.0).into(),
+            msg_id: offset_msg_id(broker.identity.store_host, appended.physical_offset.0).into(),
             queue_id: answered_queue_id,
             queue_offset: appended.queue_offset.to_wire(),
             transaction_id: properties.uniq_key.or(new_uniq_key.as_deref()).map(Cow::Borrowed),
@@ -101,7 +111,13 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
             recall_handle: None,
         },
     );
-    Ok(answer_when_safe(broker, request, appended.end, properties.no_wait, answer))
+    Ok(answer_when_safe(
+        broker,
+        request,
+        appended.end,
+        properties.no_wait,
+        answer,
+    ))
 }
 
 fn send_batch(broker: &Broker, request: &SendRequest<'_>) -> Handled {
@@ -114,16 +130,26 @@ fn send_batch(broker: &Broker, request: &SendRequest<'_>) -> Handled {
     add_missing_keys(broker, &mut inner);
 
     let queue_id = target.queue_id(broker, &topic_config);
-    let shared = Message { topic: target.topic, queue_id, ..shared_fields(broker, request, &topic_config) };
+    let shared = Message {
+        topic: target.topic,
+        queue_id,
+        ..shared_fields(broker, request, &topic_config)
+    };
     let items: SmallVec<[BatchItem<'_>; 8]> = inner
         .iter()
-        .map(|message| BatchItem { flag: message.flag, properties: &message.properties, body: message.body })
+        .map(|message| BatchItem {
+            flag: message.flag,
+            properties: &message.properties,
+            body: message.body,
+        })
         .collect();
     let appended = broker
         .store
         .put_batch(&shared, &items)
         .map_err(|error| put_refused(&error, broker.store_config.get().max_message_size))?;
-    broker.stats.record_put(target.topic, items.len() as u32, u64::from(appended.size_bytes));
+    broker
+        .stats
+        .record_put(target.topic, items.len() as u32, u64::from(appended.size_bytes));
 
     let answer = send_answer(
         broker,
@@ -136,7 +162,13 @@ fn send_batch(broker: &Broker, request: &SendRequest<'_>) -> Handled {
             recall_handle: None,
         },
     );
-    Ok(answer_when_safe(broker, request, appended.end, properties.no_wait, answer))
+    Ok(answer_when_safe(
+        broker,
+        request,
+        appended.end,
+        properties.no_wait,
+        answer,
+    ))
 }
 
 /// A message on its way to a queue, which rules of the broker may change.
@@ -151,8 +183,14 @@ impl<'a> Draft<'a> {
     /// consumes in order: a retry would overtake. Says whether it did.
     ///
     /// Reference: `SendMessageProcessor.handleRetryAndDLQ`.
-    fn redirect_exhausted_retry(&mut self, broker: &Broker, request: &SendRequest<'_>) -> Result<bool, Refusal> {
-        let Some(group) = names::group_of_retry_topic(&request.header.topic) else { return Ok(false) };
+    fn redirect_exhausted_retry(
+        &mut self,
+        broker: &Broker,
+        request: &SendRequest<'_>,
+    ) -> Result<bool, Refusal> {
+        let Some(group) = names::group_of_retry_topic(&request.header.topic) else {
+            return Ok(false);
+        };
         let group_config = broker.groups.find(group).ok_or_else(|| {
             Refusal::new(
                 response_code::SUBSCRIPTION_GROUP_NOT_EXIST,
@@ -212,7 +250,7 @@ fn shared_fields(broker: &Broker, request: &SendRequest<'_>, topic_config: &Topi
         sys_flag: header.sys_flag | multi_tags,
         born_timestamp_ms: header.born_timestamp,
         born_host: request.connection().peer_addr(),
-        store_host: broker.identity.address,
+        store_host: broker.identity.store_host,
         reconsume_times: header.reconsume_times,
         prepared_transaction_offset: 0,
         properties: "",
@@ -221,8 +259,14 @@ fn shared_fields(broker: &Broker, request: &SendRequest<'_>, topic_config: &Topi
 }
 
 /// A compaction topic keeps the newest message of each key.
-fn require_key_for_compaction(properties: &SendProperties<'_>, topic_config: &TopicConfig) -> Result<(), Refusal> {
-    let is_compaction = topic_config.attributes.get("cleanup.policy").is_some_and(|policy| policy == "COMPACTION");
+fn require_key_for_compaction(
+    properties: &SendProperties<'_>,
+    topic_config: &TopicConfig,
+) -> Result<(), Refusal> {
+    let is_compaction = topic_config
+        .attributes
+        .get("cleanup.policy")
+        .is_some_and(|policy| policy == "COMPACTION");
     if is_compaction && properties.keys.is_none_or(|keys| keys.trim().is_empty()) {
         return Err(illegal("Required message key is missing"));
     }
@@ -246,10 +290,17 @@ fn refuse_half_message(
         return Ok(());
     }
     let config = broker.config.get();
-    let reason = if config.reject_transaction_message { "" } else { ": it has no transactions yet" };
+    let reason = if config.reject_transaction_message {
+        ""
+    } else {
+        ": it has no transactions yet"
+    };
     Err(Refusal::new(
         response_code::NO_PERMISSION,
-        format!("the broker[{}] sending transaction message is forbidden{reason}", config.broker_ip1),
+        format!(
+            "the broker[{}] sending transaction message is forbidden{reason}",
+            config.broker_ip1
+        ),
     ))
 }
 
@@ -257,7 +308,9 @@ fn refuse_half_message(
 ///
 /// Reference: `HookUtils.transformTimerMessage`.
 fn refuse_timer(broker: &Broker, properties: &SendProperties<'_>) -> Result<(), Refusal> {
-    let Some(timer) = properties.timer.filter(|_| !properties.timer_done) else { return Ok(()) };
+    let Some(timer) = properties.timer.filter(|_| !properties.timer_done) else {
+        return Ok(());
+    };
     let now_ms = broker.clock.wall_ms();
     let deliver_at_ms = timer.deliver_at_ms(now_ms);
     if deliver_at_ms <= now_ms && !properties.cancels_timer {
@@ -272,8 +325,14 @@ fn refuse_timer(broker: &Broker, properties: &SendProperties<'_>) -> Result<(), 
 /// Inner batches need a queue type that does not exist here; a count without one is a mistake of the sender.
 ///
 /// Reference: `HookUtils.checkInnerBatch`.
-fn refuse_inner_batch(header: &SendMessageRequestHeader<'_>, properties: &SendProperties<'_>) -> Result<(), Refusal> {
-    match (header.sys_flag & sys_flag::INNER_BATCH != 0, properties.has_inner_num) {
+fn refuse_inner_batch(
+    header: &SendMessageRequestHeader<'_>,
+    properties: &SendProperties<'_>,
+) -> Result<(), Refusal> {
+    match (
+        header.sys_flag & sys_flag::INNER_BATCH != 0,
+        properties.has_inner_num,
+    ) {
         (false, false) => Ok(()),
         (false, true) => Err(illegal("property INNER_NUM in a message that is no inner batch")),
         (true, _) => Err(illegal("inner batches need a topic whose queue type is BatchCQ")),
@@ -281,15 +340,23 @@ fn refuse_inner_batch(header: &SendMessageRequestHeader<'_>, properties: &SendPr
 }
 
 /// What cannot be sent as a batch.
-fn refuse_unbatchable(header: &SendMessageRequestHeader<'_>, properties: &SendProperties<'_>) -> Result<(), Refusal> {
+fn refuse_unbatchable(
+    header: &SendMessageRequestHeader<'_>,
+    properties: &SendProperties<'_>,
+) -> Result<(), Refusal> {
     let topic_bytes = header.topic.len();
     if topic_bytes > names::TOPIC_MAX_LENGTH {
         return Err(illegal(format!("message topic length too long {topic_bytes}")));
     }
     if names::group_of_retry_topic(&header.topic).is_some() {
-        return Err(illegal(format!("batch request does not support retry group {}", header.topic)));
+        return Err(illegal(format!(
+            "batch request does not support retry group {}",
+            header.topic
+        )));
     }
-    if sys_flag::transaction_type(header.sys_flag) != sys_flag::TRANSACTION_NONE || properties.transaction_prepared {
+    if sys_flag::transaction_type(header.sys_flag) != sys_flag::TRANSACTION_NONE
+        || properties.transaction_prepared
+    {
         return Err(illegal("batch request does not support transactions"));
     }
     if properties.delay_level > 0 || properties.timer.is_some() {
@@ -314,7 +381,7 @@ fn joined_ids(broker: &Broker, physical_offsets: &[PhysicalOffset]) -> String {
         if !ids.is_empty() {
             ids.push(',');
         }
-        ids.push_str(&offset_msg_id(broker.identity.address, offset.0));
+        ids.push_str(&offset_msg_id(broker.identity.store_host, offset.0));
     }
     ids
 }
@@ -350,7 +417,10 @@ fn answer_when_safe(
             responder.respond(match flushed {
                 Ok(()) => answer,
                 // The message is stored and may yet reach the disk: the client takes this for a send status.
-                Err(FlushError::Timeout) => Response { code: response_code::FLUSH_DISK_TIMEOUT, ..answer },
+                Err(FlushError::Timeout) => Response {
+                    code: response_code::FLUSH_DISK_TIMEOUT,
+                    ..answer
+                },
                 Err(error) => flush_failed(&error).into(),
             });
         }),

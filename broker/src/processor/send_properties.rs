@@ -82,7 +82,10 @@ pub(crate) struct Changes<'a> {
 impl<'a> SendProperties<'a> {
     /// Reads the properties, each once.
     pub(crate) fn scan(text: &'a str) -> Result<Self, PropertyFault> {
-        let mut found = SendProperties { text, ..Self::default() };
+        let mut found = SendProperties {
+            text,
+            ..Self::default()
+        };
         let (mut delay_sec, mut delay_ms, mut deliver_ms) = (None, None, None);
         for (name, value) in properties::iter(text) {
             match name {
@@ -107,7 +110,9 @@ impl<'a> SendProperties<'a> {
                     found.has_removable = true;
                 }
                 name::INNER_NUM => found.has_inner_num = true,
-                name::POP_CK | name::MSG_REGION | name::TRACE_ON | name::CLUSTER => found.has_removable = true,
+                name::POP_CK | name::MSG_REGION | name::TRACE_ON | name::CLUSTER => {
+                    found.has_removable = true
+                }
                 _ => {}
             }
         }
@@ -122,7 +127,10 @@ impl<'a> SendProperties<'a> {
     ///
     /// Reference: `TopicMessageType.parseFromMessageProperty`.
     pub(crate) fn priority(&self) -> Option<i32> {
-        let other_type = self.transaction_prepared || self.delay_level != 0 || self.timer.is_some() || self.has_sharding_key;
+        let other_type = self.transaction_prepared
+            || self.delay_level != 0
+            || self.timer.is_some()
+            || self.has_sharding_key;
         self.priority.filter(|priority| *priority >= 0 && !other_type)
     }
 
@@ -214,7 +222,10 @@ fn timer(
 }
 
 fn number<T: std::str::FromStr>(name: &'static str, value: &str) -> Result<T, PropertyFault> {
-    value.parse().map_err(|_| PropertyFault::NotANumber { name, value: value.chars().take(64).collect() })
+    value.parse().map_err(|_| PropertyFault::NotANumber {
+        name,
+        value: value.chars().take(64).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -230,14 +241,23 @@ mod tests {
     }
 
     fn changes() -> Changes<'static> {
-        Changes { region_id: "DefaultRegion", trace_on: true, cluster: Some("C"), ..Changes::default() }
+        Changes {
+            region_id: "DefaultRegion",
+            trace_on: true,
+            cluster: Some("C"),
+            ..Changes::default()
+        }
     }
 
     #[test]
     fn what_the_producer_wrote_comes_first_and_unchanged() {
         let sent = text(&[("UNIQ_KEY", "U"), ("WAIT", "true"), ("a", "b\u{1}c")]);
         let stored = SendProperties::scan(&sent).unwrap().encode(&changes());
-        let added = text(&[("MSG_REGION", "DefaultRegion"), ("TRACE_ON", "true"), ("CLUSTER", "C")]);
+        let added = text(&[
+            ("MSG_REGION", "DefaultRegion"),
+            ("TRACE_ON", "true"),
+            ("CLUSTER", "C"),
+        ]);
         assert_eq!(stored, sent + &added);
     }
 
@@ -249,11 +269,22 @@ mod tests {
 
     #[test]
     fn the_handle_of_an_earlier_pop_and_foreign_broker_marks_are_taken_out() {
-        let sent = text(&[("POP_CK", "x"), ("a", "1"), ("MSG_REGION", "r"), ("TRACE_ON", "false"), ("CLUSTER", "old")]);
+        let sent = text(&[
+            ("POP_CK", "x"),
+            ("a", "1"),
+            ("MSG_REGION", "r"),
+            ("TRACE_ON", "false"),
+            ("CLUSTER", "old"),
+        ]);
         let stored = SendProperties::scan(&sent).unwrap().encode(&changes());
         assert_eq!(
             stored,
-            text(&[("a", "1"), ("MSG_REGION", "DefaultRegion"), ("TRACE_ON", "true"), ("CLUSTER", "C")])
+            text(&[
+                ("a", "1"),
+                ("MSG_REGION", "DefaultRegion"),
+                ("TRACE_ON", "true"),
+                ("CLUSTER", "C")
+            ])
         );
     }
 
@@ -261,7 +292,11 @@ mod tests {
     fn a_delayed_message_carries_its_real_destination_and_the_level_that_counts() {
         let sent = text(&[("DELAY", "99"), ("TIMER_DELAY_SEC", "5")]);
         let found = SendProperties::scan(&sent).unwrap();
-        assert_eq!((found.delay_level, found.timer), (99, None), "the level wins over the timer");
+        assert_eq!(
+            (found.delay_level, found.timer),
+            (99, None),
+            "the level wins over the timer"
+        );
         let stored = found.encode(&Changes {
             delay_level: Some(18),
             drop_timer: true,
@@ -276,12 +311,22 @@ mod tests {
 
     #[test]
     fn of_the_timer_properties_seconds_count_before_milliseconds_before_a_time() {
-        let all = text(&[("TIMER_DELIVER_MS", "7"), ("TIMER_DELAY_MS", "8"), ("TIMER_DELAY_SEC", "9")]);
-        assert_eq!(SendProperties::scan(&all).unwrap().timer, Some(Timer::DelayMs(9_000)));
+        let all = text(&[
+            ("TIMER_DELIVER_MS", "7"),
+            ("TIMER_DELAY_MS", "8"),
+            ("TIMER_DELAY_SEC", "9"),
+        ]);
+        assert_eq!(
+            SendProperties::scan(&all).unwrap().timer,
+            Some(Timer::DelayMs(9_000))
+        );
         let two = text(&[("TIMER_DELIVER_MS", "7"), ("TIMER_DELAY_MS", "8")]);
         assert_eq!(SendProperties::scan(&two).unwrap().timer, Some(Timer::DelayMs(8)));
         let one = text(&[("TIMER_DELIVER_MS", "7")]);
-        assert_eq!(SendProperties::scan(&one).unwrap().timer, Some(Timer::DeliverMs(7)));
+        assert_eq!(
+            SendProperties::scan(&one).unwrap().timer,
+            Some(Timer::DeliverMs(7))
+        );
         assert_eq!(Timer::DelayMs(i64::MAX).deliver_at_ms(5), i64::MAX);
     }
 
@@ -301,7 +346,10 @@ mod tests {
         let ordered = text(&[("_SYS_MSG_PRIORITY_", "3"), ("__SHARDINGKEY", "k")]);
         let found = SendProperties::scan(&ordered).unwrap();
         assert_eq!((found.priority(), found.has_void_priority()), (None, true));
-        let stored = found.encode(&Changes { drop_priority: true, ..changes() });
+        let stored = found.encode(&Changes {
+            drop_priority: true,
+            ..changes()
+        });
         assert_eq!(properties::get(&stored, "_SYS_MSG_PRIORITY_"), None);
 
         let nonsense = text(&[("_SYS_MSG_PRIORITY_", "high")]);

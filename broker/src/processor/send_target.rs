@@ -143,5 +143,7 @@ fn require_open_for_sends(broker: &Broker) -> Result<(), Refusal> {
     if opens_at_ms <= 0 || broker.clock.wall_ms() >= opens_at_ms {
         return Ok(());
     }
-    Err(Refusal::system_error(format!("broker unable to service, until {opens_at_ms} ms since 1970")))
+    Err(Refusal::system_error(format!(
+        "broker unable to service, until {opens_at_ms} ms since 1970"
+    )))
 }

@@ -1,0 +1,189 @@
+//! Broker: the subsystems, in construction order. No behaviour.
+//!
+//! Handlers see all of it; a subsystem gets only what it uses, when it is made. Arrows point down:
+//!
+//! ```text
+//!   Broker ── configuration, clock, identity
+//!     ├── store          CommitLog and everything derived from it
+//!     ├── topics, groups, consumer_offsets, delay_offsets      each its own lock and its own file
+//!     ├── producers, consumers, queue_locks                    who is connected
+//!     ├── pull_hold, delay_arrivals                            told of arrivals by the store
+//!     └── stats, registration, random, unique_keys
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use common::clock::Clock;
+use common::message::delay_level::DelayLevels;
+use common::message::id::UniqueKeys;
+use common::properties::Live;
+use common::random::Random;
+use common::service::Waker;
+use remoting::connection::Connection;
+use remoting::routes::ConnectionEvents;
+use store::{Arrival, ArrivalListener, Disk, MessageStoreConfig, Store, StoreOptions};
+
+use crate::clients::consumers::Consumers;
+use crate::clients::producers::Producers;
+use crate::clients::queue_locks::QueueLocks;
+use crate::config::{BrokerConfig, Configuration, Identity};
+use crate::delay::levels::DelayArrivals;
+use crate::hold::pull::PullHold;
+use crate::namesrv_link::RegistrationWaker;
+use crate::registry::{ConsumerOffsets, DelayOffsets, Groups, Topics};
+use crate::stats::BrokerStats;
+
+/// One broker. Everything a handler may need.
+pub struct Broker {
+    pub(crate) configuration: Configuration,
+    pub(crate) config: Arc<Live<BrokerConfig>>,
+    pub(crate) store_config: Arc<Live<MessageStoreConfig>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) identity: Identity,
+    pub(crate) started_ms: i64,
+    pub(crate) delay_levels: DelayLevels,
+
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) consumer_offsets: Arc<ConsumerOffsets>,
+    pub(crate) delay_offsets: Arc<DelayOffsets>,
+
+    pub(crate) producers: Arc<Producers>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) queue_locks: Arc<QueueLocks>,
+    pub(crate) pull_hold: Arc<PullHold>,
+    pub(crate) delay_arrivals: Arc<DelayArrivals>,
+
+    pub(crate) store: Arc<Store>,
+
+    pub(crate) stats: Arc<BrokerStats>,
+    pub(crate) registration: RegistrationWaker,
+    pub(crate) unique_keys: UniqueKeys,
+    pub(crate) random: Random,
+    pub(crate) wakers: Wakers,
+}
+
+/// Wakers of the services that others give work to.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    pub(crate) pull_expiry: Waker,
+    pub(crate) delay: Waker,
+}
+
+impl Broker {
+    /// Opens the registries and the store, recovering what the last stop left. Starts no thread and no socket.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is of another size than configured, or belongs to a running broker.
+    pub fn open(
+        configuration: Configuration,
+        identity: Identity,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let config = Arc::clone(&configuration.broker);
+        let store_config = Arc::clone(&configuration.store);
+        let directory = config_directory(&store_config.get());
+        let delay_levels =
+            DelayLevels::parse(&store_config.get().message_delay_level).context("read messageDelayLevel")?;
+
+        let wakers = Wakers::default();
+        let pull_hold = Arc::new(PullHold::new(wakers.pull_expiry.clone()));
+        let delay_arrivals = DelayArrivals::new(&wakers.delay);
+        // The store comes first: its lock keeps a second broker from touching any of the files.
+        let store = Store::open(StoreOptions {
+            config: Arc::clone(&store_config),
+            disk,
+            clock: Arc::clone(&clock),
+            arrivals: Arc::new(Arrivals(Arc::clone(&pull_hold), Arc::clone(&delay_arrivals))),
+        })
+        .context("open the store")?;
+        let registries = Registries::open(&directory, &config, &store_config.get(), &clock)
+            .with_context(|| format!("read the registries in {}", directory.display()))?;
+        let registration = RegistrationWaker::new();
+        let topics_changed = registration.clone();
+        registries.topics.on_change(move || topics_changed.wake());
+
+        Ok(Arc::new(Self {
+            started_ms: clock.wall_ms(),
+            stats: Arc::new(BrokerStats::new(&identity.cluster, Arc::clone(&clock))),
+            unique_keys: UniqueKeys::new(Arc::clone(&clock), identity.store_host.ip()),
+            random: Random::new(clock.wall_ms().unsigned_abs()),
+            topics: registries.topics,
+            groups: registries.groups,
+            consumer_offsets: registries.consumer_offsets,
+            delay_offsets: registries.delay_offsets,
+            producers: Arc::new(Producers::new()),
+            consumers: Arc::new(Consumers::new()),
+            queue_locks: Arc::new(QueueLocks::new()),
+            config,
+            store_config,
+            configuration,
+            clock,
+            identity,
+            delay_levels,
+            pull_hold,
+            delay_arrivals,
+            store,
+            registration,
+            wakers,
+        }))
+    }
+
+    /// Whether the group's members are told when one joins or leaves.
+    pub(crate) fn notifies_members(&self, group: &str) -> bool {
+        self.groups
+            .get(group)
+            .is_some_and(|group| group.notify_consumer_ids_changed_enable)
+    }
+}
+
+/// The durable tables, as one step of the construction.
+struct Registries {
+    topics: Arc<Topics>,
+    groups: Arc<Groups>,
+    consumer_offsets: Arc<ConsumerOffsets>,
+    delay_offsets: Arc<DelayOffsets>,
+}
+
+impl Registries {
+    fn open(
+        directory: &Path,
+        config: &Arc<Live<BrokerConfig>>,
+        store_config: &MessageStoreConfig,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let (config, clock) = (|| Arc::clone(config), || Arc::clone(clock));
+        Ok(Self {
+            topics: Arc::new(Topics::open(directory, clock(), config(), store_config)?),
+            groups: Arc::new(Groups::open(directory, clock(), config(), store_config)?),
+            consumer_offsets: Arc::new(ConsumerOffsets::open(directory, clock(), config(), store_config)?),
+            delay_offsets: Arc::new(DelayOffsets::open(directory, clock(), config())?),
+        })
+    }
+}
+
+fn config_directory(store_config: &MessageStoreConfig) -> PathBuf {
+    Path::new(&store_config.store_path_root_dir).join("config")
+}
+
+/// Everyone who waits for messages, as the store's one listener.
+struct Arrivals(Arc<PullHold>, Arc<DelayArrivals>);
+
+impl ArrivalListener for Arrivals {
+    fn arrived(&self, arrival: &Arrival<'_>) {
+        self.0.arrived(arrival);
+        self.1.arrived(arrival);
+    }
+}
+
+impl ConnectionEvents for Broker {
+    fn connection_closed(&self, connection: &Arc<Connection>) {
+        self.producers.connection_closed(connection);
+        self.consumers
+            .connection_closed(connection, |group| self.notifies_members(group));
+        self.pull_hold.connection_closed(connection);
+    }
+}

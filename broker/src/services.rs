@@ -1,0 +1,99 @@
+//! Every background service of the broker, in start order. `Services::stop` goes the other way.
+//!
+//! ```text
+//!   allocate, flush, dispatch, retention   the store's           each on a thread of its own
+//!   delay-levels                           delivers what is due
+//!   pull-hold                              answers parked pulls whose time is up
+//!   persist                                writes changed registries
+//!   client-expiry                          forgets silent clients, expired locks
+//!   stats                                  takes the samples behind TPS figures
+//! ```
+//!
+//! What talks to the network is a task instead: `namesrv_link`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::clock::Now;
+use common::service::{Next, Service, Services, Waker};
+
+use crate::broker::Broker;
+use crate::delay::levels::DelayDelivery;
+use crate::hold::pull::PullExpiry;
+use crate::registry::{Persist, PersistWaker};
+use crate::stats::StatsSampler;
+
+/// Starts them all.
+///
+/// # Errors
+/// When a thread cannot be started, or `messageDelayLevel` cannot be read.
+pub fn start(broker: &Arc<Broker>) -> anyhow::Result<Services> {
+    let mut services = Services::new(Arc::clone(&broker.clock));
+    broker.store.start_services(&mut services)?;
+    services.start(delay_delivery(broker)?, &broker.wakers.delay)?;
+    services.start(
+        PullExpiry::new(Arc::clone(&broker.pull_hold), Arc::clone(&broker.clock)),
+        &broker.wakers.pull_expiry,
+    )?;
+    let persist_waker = PersistWaker::new();
+    services.start(persist(broker, &persist_waker), &persist_waker)?;
+    services.start(
+        ClientExpiry {
+            broker: Arc::clone(broker),
+        },
+        &Waker::new(),
+    )?;
+    let config = Arc::clone(&broker.config);
+    let idle_minutes = move || config.get().max_stats_idle_time_in_minutes;
+    services.start(
+        StatsSampler::new(Arc::clone(&broker.stats), Arc::clone(&broker.store), idle_minutes),
+        &Waker::new(),
+    )?;
+    Ok(services)
+}
+
+fn delay_delivery(broker: &Broker) -> anyhow::Result<DelayDelivery> {
+    Ok(DelayDelivery::new(
+        Arc::clone(&broker.store),
+        Arc::clone(&broker.delay_offsets),
+        Arc::clone(&broker.delay_arrivals),
+        Arc::clone(&broker.clock),
+    )?)
+}
+
+fn persist(broker: &Broker, waker: &PersistWaker) -> Persist {
+    let offsets_period = period(broker.config.get().flush_consumer_offset_interval);
+    let delay_period = period(broker.store_config.get().flush_delay_offset_interval);
+    Persist::new(waker)
+        .on_change(broker.topics.clone())
+        .on_change(broker.groups.clone())
+        .every(offsets_period, broker.consumer_offsets.clone())
+        .every(delay_period, broker.delay_offsets.clone())
+}
+
+fn period(ms: impl TryInto<u64>) -> Duration {
+    Duration::from_millis(ms.try_into().unwrap_or(0).max(1))
+}
+
+/// Forgets clients that fell silent, and queue locks that nobody renews. Reference: `ClientHousekeepingService`.
+struct ClientExpiry {
+    broker: Arc<Broker>,
+}
+
+impl Service for ClientExpiry {
+    const NAME: &'static str = "client-expiry";
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    fn tick(&mut self, now: Now, _stopping: bool) -> anyhow::Result<Next> {
+        let timeout_ms = self.broker.config.get().channel_expired_timeout;
+        self.broker.producers.expire(now.wall_ms, timeout_ms);
+        self.broker.consumers.expire(now.wall_ms, timeout_ms, |group| {
+            self.broker.notifies_members(group)
+        });
+        self.broker.queue_locks.expire(now.wall_ms);
+        Ok(Next::Idle)
+    }
+}
