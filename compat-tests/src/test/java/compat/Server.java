@@ -24,8 +24,8 @@ import java.util.stream.Stream;
  * One NameServer or broker process with a directory, ports and a log of its own; Java and Rust ones are started from the
  * same properties file and announce themselves with the same line.
  *
- * <p>Its output is {@code target/servers/NAME.log}. Its directory goes when it is disposed of, and no process outlives
- * this JVM.
+ * <p>Its output is {@code target/servers/NAME.log}. Its directory goes when it is disposed of, unless
+ * {@code -Dkeep.directories=true}; no process outlives this JVM.
  */
 final class Server {
     private static final Path LOGS = Paths.get("target", "servers").toAbsolutePath();
@@ -165,7 +165,9 @@ final class Server {
             kill();
         }
         LIVE.remove(this);
-        deleteTree(home);
+        if (!Boolean.getBoolean("keep.directories")) {
+            deleteTree(home);
+        }
     }
 
     private void awaitExit() {
@@ -179,7 +181,8 @@ final class Server {
     }
 
     private String announcement() {
-        return role == Role.NAMESRV ? "The Name Server boot success. " : "The broker[";
+        return role == Role.NAMESRV ? "The Name Server boot success. "
+            : "The broker[" + config.get("brokerName") + ", " + address() + "] boot success. ";
     }
 
     private Path log() {
