@@ -132,11 +132,13 @@ impl Broker {
         }))
     }
 
-    /// Whether the group's members are told when one joins or leaves.
+    /// Whether the group's members are told when one joins or leaves. A group that was deleted meanwhile still has members.
     pub(crate) fn notifies_members(&self, group: &str) -> bool {
-        self.groups
-            .get(group)
-            .is_some_and(|group| group.notify_consumer_ids_changed_enable)
+        self.config.get().notify_consumer_ids_changed_enable
+            && self
+                .groups
+                .get(group)
+                .is_none_or(|group| group.notify_consumer_ids_changed_enable)
     }
 }
 

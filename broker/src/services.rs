@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   allocate, flush, dispatch, retention   the store's           each on a thread of its own
+//!   persist                                writes changed registries
 //!   delay-levels                           delivers what is due
 //!   pull-hold                              answers parked pulls whose time is up
-//!   persist                                writes changed registries
 //!   client-expiry                          forgets silent clients, expired locks
 //!   stats                                  takes the samples behind TPS figures
 //! ```
@@ -30,13 +30,14 @@ use crate::stats::StatsSampler;
 pub fn start(broker: &Arc<Broker>) -> anyhow::Result<Services> {
     let mut services = Services::new(Arc::clone(&broker.clock));
     broker.store.start_services(&mut services)?;
+    // Stopped after everything that changes a table, so that its last write misses nothing.
+    let persist_waker = PersistWaker::new();
+    services.start(persist(broker, &persist_waker), &persist_waker)?;
     services.start(delay_delivery(broker)?, &broker.wakers.delay)?;
     services.start(
         PullExpiry::new(Arc::clone(&broker.pull_hold), Arc::clone(&broker.clock)),
         &broker.wakers.pull_expiry,
     )?;
-    let persist_waker = PersistWaker::new();
-    services.start(persist(broker, &persist_waker), &persist_waker)?;
     services.start(
         ClientExpiry {
             broker: Arc::clone(broker),
