@@ -58,7 +58,7 @@ pub async fn start(
         .bind_address
         .parse()
         .with_context(|| format!("bindAddress={}", server.bind_address))?;
-    let idle = Duration::from_secs(u64::try_from(server.server_channel_max_idle_time_seconds).unwrap_or(120));
+    let idle = Duration::from_secs(u64::from(server.server_channel_max_idle_time_seconds));
     let server_config = ServerConfig {
         idle,
         ..ServerConfig::default()

@@ -40,7 +40,11 @@ impl Mqbroker {
             .stderr(Stdio::null())
             .spawn()
             .expect("mqbroker starts");
-        Self { process, address: SocketAddr::from(([127, 0, 0, 1], port)), spawned }
+        Self {
+            process,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            spawned,
+        }
     }
 
     /// Tries until a send is accepted; the time since the process was spawned.
@@ -49,23 +53,42 @@ impl Mqbroker {
             if send(self.address) {
                 return self.spawned.elapsed();
             }
-            assert!(self.process.try_wait().expect("the process can be asked").is_none(), "mqbroker ended");
+            assert!(
+                self.process
+                    .try_wait()
+                    .expect("the process can be asked")
+                    .is_none(),
+                "mqbroker ended"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         panic!("mqbroker accepted no send within 20 s");
     }
 
     fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("the process lives");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the kernel tells VmRSS");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("VmRSS is a number of KiB")
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("the process lives");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("the kernel tells VmRSS");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kib| kib.parse().ok())
+            .expect("VmRSS is a number of KiB")
     }
 
     /// SIGTERM, and how long the process took to end with success.
     fn stop(mut self) -> Duration {
         let asked = Instant::now();
         let pid = self.process.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().expect("kill runs").success());
+        assert!(
+            Command::new("kill")
+                .arg(pid)
+                .status()
+                .expect("kill runs")
+                .success()
+        );
         let status = self.process.wait().expect("the process can be waited for");
         assert!(status.success(), "a clean stop ends with success, not {status}");
         asked.elapsed()
@@ -96,7 +119,9 @@ fn send(address: SocketAddr) -> bool {
     let Ok(mut socket) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
         return false;
     };
-    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a timeout can be set");
     let body = b"first";
     let mut frame = ((4 + header.len() + body.len()) as u32).to_be_bytes().to_vec();
     frame.extend((header.len() as u32).to_be_bytes());
@@ -126,7 +151,10 @@ fn the_first_send_is_accepted_at_once_and_an_idle_broker_is_small() {
     let stopped = broker.stop();
     println!("first accepted send after {starts:?}, resident {resident_kib} KiB, stopped within {stopped:?}");
 
-    assert!(starts.iter().min().expect("at least one round") < &START_LIMIT, "{starts:?}");
+    assert!(
+        starts.iter().min().expect("at least one round") < &START_LIMIT,
+        "{starts:?}"
+    );
     assert!(resident_kib < RSS_LIMIT_KIB, "{resident_kib} KiB resident");
     assert!(stopped < STOP_LIMIT, "stopped after {stopped:?}");
 }

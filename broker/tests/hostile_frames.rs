@@ -50,21 +50,70 @@ fn frame(serialize_type: u8, header: &[u8], body: &[u8]) -> Vec<u8> {
 
 /// Field values that sit at the edges of what a handler expects.
 const VALUES: [&str; 14] = [
-    "0", "-1", "1", "9223372036854775807", "-9223372036854775808", "2147483648", "", "true", "TopicTest", "%RETRY%g", "TBW102",
-    "a/../b", "x\\u0001y\\u0002", "\u{1F600}",
+    "0",
+    "-1",
+    "1",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "2147483648",
+    "",
+    "true",
+    "TopicTest",
+    "%RETRY%g",
+    "TBW102",
+    "a/../b",
+    "x\\u0001y\\u0002",
+    "\u{1F600}",
 ];
 
 const KEYS: [&str; 34] = [
-    "topic", "consumerGroup", "queueId", "queueOffset", "maxMsgNums", "sysFlag", "commitOffset", "suspendTimeoutMillis",
-    "subscription", "subVersion", "expressionType", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "offset",
-    "timestamp", "brokerName", "brokerAddr", "clusterName", "brokerId", "bodyCrc32", "compressed", "group", "key",
+    "topic",
+    "consumerGroup",
+    "queueId",
+    "queueOffset",
+    "maxMsgNums",
+    "sysFlag",
+    "commitOffset",
+    "suspendTimeoutMillis",
+    "subscription",
+    "subVersion",
+    "expressionType",
+    "a",
+    "b",
+    "c",
+    "d",
+    "e",
+    "f",
+    "g",
+    "h",
+    "i",
+    "j",
+    "k",
+    "l",
+    "m",
+    "offset",
+    "timestamp",
+    "brokerName",
+    "brokerAddr",
+    "clusterName",
+    "brokerId",
+    "bodyCrc32",
+    "compressed",
+    "group",
+    "key",
 ];
 
 /// A request that decodes, with a real code and odd fields and body.
 fn odd_request(random: &mut Random) -> Vec<u8> {
     let (_, code) = ALL_REQUESTS[random.below(ALL_REQUESTS.len())];
     let fields: Vec<String> = (0..random.below(12))
-        .map(|_| format!("\"{}\":\"{}\"", KEYS[random.below(KEYS.len())], VALUES[random.below(VALUES.len())]))
+        .map(|_| {
+            format!(
+                "\"{}\":\"{}\"",
+                KEYS[random.below(KEYS.len())],
+                VALUES[random.below(VALUES.len())]
+            )
+        })
         .collect();
     let header = format!(
         "{{\"code\":{code},\"extFields\":{{{}}},\"flag\":{},\"language\":\"JAVA\",\"opaque\":{},\"version\":513}}",
@@ -76,7 +125,10 @@ fn odd_request(random: &mut Random) -> Vec<u8> {
     let body = match random.below(3) {
         0 => Vec::new(),
         1 => random.bytes(body_size),
-        _ => b"{\"clientID\":\"c\",\"producerDataSet\":[{\"groupName\":\"p\"}],\"mqSet\":[{\"topic\":\"t\"}]}".to_vec(),
+        _ => {
+            b"{\"clientID\":\"c\",\"producerDataSet\":[{\"groupName\":\"p\"}],\"mqSet\":[{\"topic\":\"t\"}]}"
+                .to_vec()
+        }
     };
     frame(0, header.as_bytes(), &body)
 }
@@ -113,8 +165,12 @@ fn hostile_bytes(random: &mut Random) -> Vec<u8> {
 /// Sends a burst on a connection of its own and waits until the server has closed it.
 fn attack(server: SocketAddr, random: &mut Random) {
     let mut socket = TcpStream::connect_timeout(&server, PATIENCE).expect("the server accepts connections");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    socket.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
+    socket
+        .set_write_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
     for _ in 0..FRAMES_PER_CONNECTION {
         // The server may have closed after a malformed frame; the rest of the burst goes nowhere.
         if socket.write_all(&hostile_bytes(random)).is_err() {
@@ -139,8 +195,12 @@ fn attack(server: SocketAddr, random: &mut Random) {
 fn is_served(server: SocketAddr) -> bool {
     let header = b"{\"code\":99999,\"flag\":0,\"language\":\"JAVA\",\"opaque\":77,\"version\":513}";
     let mut socket = TcpStream::connect_timeout(&server, PATIENCE).expect("the server accepts connections");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    socket.write_all(&frame(0, header, &[])).expect("the request can be written");
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
+    socket
+        .write_all(&frame(0, header, &[]))
+        .expect("the request can be written");
     let mut length = [0; 4];
     socket.read_exact(&mut length).expect("an answer comes");
     let mut answer = vec![0; u32::from_be_bytes(length) as usize];
@@ -150,7 +210,10 @@ fn is_served(server: SocketAddr) -> bool {
 }
 
 fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 #[test]
@@ -170,10 +233,20 @@ fn hostile_frames_harm_nobody() {
         for burst in 0..frames / FRAMES_PER_CONNECTION {
             attack(server, &mut random);
             if burst % 200 == 0 {
-                assert!(is_served(server), "a healthy client is served after burst {burst} of seed {seed}");
+                assert!(
+                    is_served(server),
+                    "a healthy client is served after burst {burst} of seed {seed}"
+                );
             }
         }
-        assert!(is_served(server), "a healthy client is served at the end of seed {seed}");
+        assert!(
+            is_served(server),
+            "a healthy client is served at the end of seed {seed}"
+        );
     }
-    assert_eq!(PANICS.load(Ordering::SeqCst), 0, "no frame made a server panic, seed {seed}");
+    assert_eq!(
+        PANICS.load(Ordering::SeqCst),
+        0,
+        "no frame made a server panic, seed {seed}"
+    );
 }

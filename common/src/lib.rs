@@ -6,6 +6,7 @@
 //!   random       choices that need no secrecy
 //!   properties   Java .properties text and one declaration per config struct
 //!   local_time   the hour of the day, the next midnight, times as text, in the host's time zone
+//!   small_file   files replaced as a whole
 //!   log          console and rolling log files
 //!   names        system topics and groups, %RETRY% and %DLQ% names, validation
 //!   version      protocol version numbers
@@ -21,4 +22,5 @@ pub mod names;
 pub mod properties;
 pub mod random;
 pub mod service;
+pub mod small_file;
 pub mod version;

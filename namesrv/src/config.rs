@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use common::properties;
 use common::properties::{Live, PropertyError, format_properties, nearest_key, parse_properties};
+use common::small_file;
+use remoting::config::{NettyClientConfig, NettyServerConfig};
 use thiserror::Error;
 use tracing::{info, warn};
-
-use crate::persist;
 
 /// Keys that stay as they were at the start, whatever `configBlackList` says.
 const ALWAYS_BLACK_LISTED: [&str; 4] = [
@@ -86,96 +86,8 @@ properties! {
     }
 }
 
-properties! {
-    /// How connections are accepted. Keys about Netty's threads and buffers have no effect.
-    pub struct NettyServerConfig {
-        /// The address to listen on.
-        "bindAddress" bind_address: String = "0.0.0.0".to_owned(), restart;
-        /// The port to listen on; 0 takes any free one.
-        "listenPort" listen_port: u16 = 9876, restart;
-        /// Without effect.
-        "serverWorkerThreads" server_worker_threads: i32 = 8, restart;
-        /// Without effect.
-        "serverCallbackExecutorThreads" server_callback_executor_threads: i32 = 0, restart;
-        /// Without effect.
-        "serverSelectorThreads" server_selector_threads: i32 = 3, restart;
-        /// Without effect.
-        "serverOnewaySemaphoreValue" server_oneway_semaphore_value: i32 = 256, restart;
-        /// Without effect.
-        "serverAsyncSemaphoreValue" server_async_semaphore_value: i32 = 64, restart;
-        /// Seconds without traffic after which a connection is closed.
-        "serverChannelMaxIdleTimeSeconds" server_channel_max_idle_time_seconds: u32 = 120, restart;
-        /// Without effect: the system sizes the buffers.
-        "serverSocketSndBufSize" server_socket_snd_buf_size: i32 = 0, restart;
-        /// Without effect.
-        "serverSocketRcvBufSize" server_socket_rcv_buf_size: i32 = 0, restart;
-        /// Without effect.
-        "writeBufferHighWaterMark" write_buffer_high_water_mark: i32 = 0, restart;
-        /// Without effect.
-        "writeBufferLowWaterMark" write_buffer_low_water_mark: i32 = 0, restart;
-        /// Without effect.
-        "serverSocketBacklog" server_socket_backlog: i32 = 1024, restart;
-        /// Without effect.
-        "serverNettyWorkerGroupEnable" server_netty_worker_group_enable: bool = true, restart;
-        /// Without effect.
-        "serverPooledByteBufAllocatorEnable" server_pooled_byte_buf_allocator_enable: bool = true, restart;
-        /// Without effect: a stop never waits for clients.
-        "enableShutdownGracefully" enable_shutdown_gracefully: bool = false, restart;
-        /// Without effect.
-        "shutdownWaitTimeSeconds" shutdown_wait_time_seconds: i32 = 30, restart;
-        /// Without effect.
-        "useEpollNativeSelector" use_epoll_native_selector: bool = false, restart;
-    }
-}
-
-properties! {
-    /// How the NameServer calls brokers, which it does for `notifyMinBrokerIdChanged` alone.
-    pub struct NettyClientConfig {
-        /// Without effect.
-        "clientWorkerThreads" client_worker_threads: i32 = 4, restart;
-        /// Without effect.
-        "clientCallbackExecutorThreads" client_callback_executor_threads: i32 = 2, restart;
-        /// Without effect.
-        "clientOnewaySemaphoreValue" client_oneway_semaphore_value: i32 = 65_535, restart;
-        /// Without effect.
-        "clientAsyncSemaphoreValue" client_async_semaphore_value: i32 = 65_535, restart;
-        /// Without effect.
-        "connectTimeoutMillis" connect_timeout_millis: i32 = 3_000, restart;
-        /// Without effect.
-        "channelNotActiveInterval" channel_not_active_interval: i64 = 60_000, restart;
-        /// Without effect.
-        "isScanAvailableNameSrv" is_scan_available_name_srv: bool = true, restart;
-        /// Without effect.
-        "clientChannelMaxIdleTimeSeconds" client_channel_max_idle_time_seconds: i32 = 120, restart;
-        /// Without effect.
-        "clientSocketSndBufSize" client_socket_snd_buf_size: i32 = 0, restart;
-        /// Without effect.
-        "clientSocketRcvBufSize" client_socket_rcv_buf_size: i32 = 0, restart;
-        /// Without effect.
-        "clientPooledByteBufAllocatorEnable" client_pooled_byte_buf_allocator_enable: bool = false, restart;
-        /// Without effect.
-        "clientCloseSocketIfTimeout" client_close_socket_if_timeout: bool = true, restart;
-        /// Without effect.
-        "useTLS" use_tls: bool = false, restart;
-        /// Without effect.
-        "socksProxyConfig" socks_proxy_config: String = "{}".to_owned(), restart;
-        /// Without effect.
-        "writeBufferHighWaterMark" write_buffer_high_water_mark: i32 = 0, restart;
-        /// Without effect.
-        "writeBufferLowWaterMark" write_buffer_low_water_mark: i32 = 0, restart;
-        /// Without effect.
-        "disableCallbackExecutor" disable_callback_executor: bool = false, restart;
-        /// Without effect.
-        "disableNettyWorkerGroup" disable_netty_worker_group: bool = false, restart;
-        /// Without effect.
-        "maxReconnectIntervalTimeSeconds" max_reconnect_interval_time_seconds: i32 = 60, restart;
-        /// Without effect.
-        "enableReconnectForGoAway" enable_reconnect_for_go_away: bool = true, restart;
-    }
-}
-
 /// Every key of the process.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// What the NameServer does.
     pub namesrv: NamesrvConfig,
@@ -185,6 +97,23 @@ pub struct Config {
     pub client: NettyClientConfig,
     /// Keys of the file that belong to neither of the first two groups, as written.
     pub extra: BTreeMap<String, String>,
+}
+
+/// The port of a NameServer, unless `listenPort` says another.
+pub const DEFAULT_PORT: u16 = 9876;
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            namesrv: NamesrvConfig::default(),
+            server: NettyServerConfig {
+                listen_port: DEFAULT_PORT,
+                ..NettyServerConfig::default()
+            },
+            client: NettyClientConfig::default(),
+            extra: BTreeMap::new(),
+        }
+    }
 }
 
 /// A configuration this server cannot start with.
@@ -410,7 +339,7 @@ impl LiveConfig {
         }
         next.check()?;
         let path = next.namesrv.config_store_path.clone();
-        persist::replace(Path::new(&path), &next.text())
+        small_file::replace(Path::new(&path), next.text().as_bytes())
             .map_err(|source| UpdateError::Persist { path, source })?;
         self.current.update(|current| current.clone_from(&next));
         Ok(())

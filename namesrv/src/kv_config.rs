@@ -14,11 +14,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use common::small_file;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::info;
-
-use crate::persist;
 
 /// Keys over all namespaces. The reference has no limit; every change rewrites the file.
 const MAX_KEYS: usize = 100_000;
@@ -84,6 +83,14 @@ struct KvConfigFile {
     config_table: Namespaces,
 }
 
+/// The file, or its backup when the file itself is missing or blank.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match small_file::read_if_any(path)? {
+        None => small_file::read_if_any(&small_file::backup(path)),
+        found => Ok(found),
+    }
+}
+
 impl KvConfig {
     /// Loads the file; none yet means empty.
     ///
@@ -91,13 +98,13 @@ impl KvConfig {
     /// When the file exists and cannot be read or understood: starting without it would lose its entries with
     /// the next change.
     pub fn open(path: &Path) -> Result<KvConfig, KvOpenError> {
-        let text = persist::read(path).map_err(|source| KvOpenError::Read {
+        let text = read(path).map_err(|source| KvOpenError::Read {
             path: path.into(),
             source,
         })?;
         let table = match text {
             Some(text) => {
-                serde_json::from_str::<KvConfigFile>(&text)
+                serde_json::from_slice::<KvConfigFile>(&text)
                     .map_err(|source| KvOpenError::Damaged {
                         path: path.into(),
                         source,
@@ -164,7 +171,7 @@ impl KvConfig {
         }
         let file = KvConfigFile { config_table };
         let text = serde_json::to_string(&file).expect("a map of strings is always JSON");
-        persist::replace(&self.path, &text).map_err(|source| KvChangeError::Persist {
+        small_file::replace(&self.path, text.as_bytes()).map_err(|source| KvChangeError::Persist {
             path: self.path.clone(),
             source,
         })?;

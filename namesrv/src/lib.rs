@@ -23,7 +23,6 @@
 pub mod config;
 pub mod kv_config;
 mod notify;
-mod persist;
 mod processor;
 pub mod route_table;
 mod routes;

@@ -10,6 +10,7 @@
 //! | file            | concept                                                                   |
 //! | --------------- | ------------------------------------------------------------------------- |
 //! | `codes.rs`      | every request and response code                                           |
+//! | `config.rs`     | the keys about sockets, shared by all servers                              |
 //! | `frame.rs`      | one request or answer as it travels                                       |
 //! | `fields.rs`     | the custom header; `header!` declares one                                 |
 //! | `header/`       | the headers of the protocol                                               |
@@ -28,6 +29,7 @@
 pub mod body;
 pub mod client;
 pub mod codes;
+pub mod config;
 pub mod connection;
 pub mod fields;
 pub mod frame;

@@ -10,13 +10,13 @@
 //! which skips unknown keys and unreadable values without a word.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::clock::Clock;
 use common::properties::{Live, format_properties, nearest_key};
+use common::small_file;
 use remoting::body::DataVersion;
 use store::config::MessageStoreConfig;
 use thiserror::Error;
@@ -131,9 +131,11 @@ impl Configuration {
     }
 
     fn persist(&self, settings: &Settings) -> Result<(), UpdateError> {
-        write_with_backup(&self.path, &text_of(settings)).map_err(|source| UpdateError::Unwritable {
-            path: self.path.clone(),
-            source,
+        small_file::replace(&self.path, text_of(settings).as_bytes()).map_err(|source| {
+            UpdateError::Unwritable {
+                path: self.path.clone(),
+                source,
+            }
         })
     }
 
@@ -212,30 +214,10 @@ fn waits_for_restart(key: &str) -> bool {
     Settings::keys().any(|known| known.name == key && !known.live)
 }
 
-/// Keeps the previous content beside the file, then replaces the file whole: a crash leaves the old or the new one.
-fn write_with_backup(path: &Path, text: &str) -> io::Result<()> {
-    let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    match fs::read(path) {
-        Ok(previous) => fs::write(beside(".bak"), previous)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let temporary = beside(".tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use common::clock::ManualClock;
     use common::properties::parse_properties;
 

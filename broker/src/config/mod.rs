@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! broker.rs         BrokerConfig                           host.rs   the defaults that depend on the host
-//! remoting.rs       NettyServerConfig, NettyClientConfig   (MessageStoreConfig is the store's)
+//! (NettyServerConfig and NettyClientConfig are remoting's, MessageStoreConfig is the store's)
 //! settings.rs       Settings: all of them, read from a file and checked before a start
 //! configuration.rs  Configuration: the same while the broker runs, shown and changed by admin requests
 //! ```
@@ -10,10 +10,9 @@
 mod broker;
 mod configuration;
 pub mod host;
-mod remoting;
 mod settings;
 
+pub use ::remoting::config::{NettyClientConfig, NettyServerConfig};
 pub use broker::{BrokerConfig, IMPORTANT_KEYS, MessageRequestMode, MetricsExporterType};
 pub use configuration::{Configuration, UpdateError, Updated};
-pub use remoting::{NettyClientConfig, NettyServerConfig};
 pub use settings::{ConfigError, Identity, Loaded, Settings, namesrv_addresses};

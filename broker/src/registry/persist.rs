@@ -12,8 +12,8 @@
 //!
 //! Java brokers read these files and ours theirs. Reference: `ConfigManager`, which writes X in place.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -22,6 +22,7 @@ use std::time::Duration;
 use anyhow::Context;
 use common::clock::Now;
 use common::service::{Next, Service, Waker};
+use common::small_file;
 use remoting::body::fastjson;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,15 +39,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 #[derive(Debug, Error)]
 pub enum PersistError {
     /// The file system refused.
-    #[error("{action} {path}: {source}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] io::Error),
     /// The table has no JSON form.
     #[error("encode {path}: {source}")]
     Encode {
@@ -134,14 +128,14 @@ impl TableFile {
             path: self.path.clone(),
             source,
         })?;
-        replace(&self.path, &text)?;
+        small_file::replace(&self.path, &text)?;
         *written = changes;
         Ok(())
     }
 
     /// Reads the table by the rules above; `None` when there is no file yet. `now_ms` names a damaged file's copy.
     pub fn load<T: DeserializeOwned>(&self, now_ms: i64) -> anyhow::Result<Option<T>> {
-        match read_if_any(&self.path)? {
+        match small_file::read_if_any(&self.path)? {
             Some(text) => match fastjson::from_slice(&text) {
                 Ok(table) => return Ok(Some(table)),
                 Err(error) => self.set_aside(now_ms, &error)?,
@@ -153,8 +147,8 @@ impl TableFile {
     }
 
     fn load_backup<T: DeserializeOwned>(&self) -> anyhow::Result<Option<T>> {
-        let backup = with_suffix(&self.path, ".bak");
-        let Some(text) = read_if_any(&backup)? else {
+        let backup = small_file::backup(&self.path);
+        let Some(text) = small_file::read_if_any(&backup)? else {
             return Ok(None);
         };
         let table = fastjson::from_slice(&text).with_context(|| {
@@ -172,7 +166,7 @@ impl TableFile {
     }
 
     fn set_aside(&self, now_ms: i64, error: &fastjson::Error) -> anyhow::Result<()> {
-        let aside = with_suffix(&self.path, &format!(".corrupt-{now_ms}"));
+        let aside = small_file::with_suffix(&self.path, &format!(".corrupt-{now_ms}"));
         fs::rename(&self.path, &aside)
             .with_context(|| format!("move damaged {} to {}", self.path.display(), aside.display()))?;
         tracing::error!(
@@ -190,21 +184,6 @@ impl TableFile {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// The content of a file; `None` when it is missing or empty.
-fn read_if_any(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
-    }
-}
-
 fn remove_if_any(path: &Path) -> anyhow::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -212,36 +191,6 @@ fn remove_if_any(path: &Path) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Puts a new file in the place of `path`, and `path` in the place of its backup.
-fn replace(path: &Path, text: &[u8]) -> Result<(), PersistError> {
-    let failed = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| PersistError::Io { action, path, source }
-    };
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory).map_err(failed("create directory", directory))?;
-
-    let fresh = with_suffix(path, ".tmp");
-    write_and_sync(&fresh, text).map_err(failed("write", &fresh))?;
-    match fs::rename(path, with_suffix(path, ".bak")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("rename to .bak", path)(error));
-        }
-        _ => {}
-    }
-    fs::rename(&fresh, path).map_err(failed("rename to", path))?;
-    // Without this the directory may still show the old names after a power failure.
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed("sync directory", directory))
-}
-
-fn write_and_sync(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(text)?;
-    file.sync_all()
 }
 
 /// The service that writes the tables' files: some as soon as they change, the others periodically, all at the end.

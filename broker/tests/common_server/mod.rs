@@ -30,25 +30,40 @@ impl TestServers {
             config.server.listen_port = 0;
             config.namesrv.kv_config_path = home.path().join("kvConfig.json").display().to_string();
             config.namesrv.config_store_path = home.path().join("namesrv.properties").display().to_string();
-            let namesrv = namesrv::start(config, Arc::clone(&clock)).await.expect("the NameServer starts");
+            let namesrv = namesrv::start(config, Arc::clone(&clock))
+                .await
+                .expect("the NameServer starts");
 
             let settings = settings(&home, namesrv.local_addr());
             let file = home.path().join("broker.conf");
             let configuration = Configuration::new(settings.clone(), Some(&file), Arc::clone(&clock));
-            let broker = broker::start(settings, configuration, clock).await.expect("the broker starts");
+            let broker = broker::start(settings, configuration, clock)
+                .await
+                .expect("the broker starts");
             (namesrv, broker)
         });
-        Self { runtime, namesrv: Some(namesrv), broker: Some(broker), home }
+        Self {
+            runtime,
+            namesrv: Some(namesrv),
+            broker: Some(broker),
+            home,
+        }
     }
 
     /// Where the broker serves.
     pub fn broker_address(&self) -> SocketAddr {
-        self.broker.as_ref().expect("the broker runs until dropped").local_addr()
+        self.broker
+            .as_ref()
+            .expect("the broker runs until dropped")
+            .local_addr()
     }
 
     /// Where the NameServer serves.
     pub fn namesrv_address(&self) -> SocketAddr {
-        self.namesrv.as_ref().expect("the NameServer runs until dropped").local_addr()
+        self.namesrv
+            .as_ref()
+            .expect("the NameServer runs until dropped")
+            .local_addr()
     }
 }
 
@@ -59,7 +74,10 @@ impl Drop for TestServers {
             if let Some(broker) = broker
                 && let Err(error) = broker.stop().await
             {
-                eprintln!("the broker in {} did not stop cleanly: {error:#}", self.home.path().display());
+                eprintln!(
+                    "the broker in {} did not stop cleanly: {error:#}",
+                    self.home.path().display()
+                );
             }
             if let Some(namesrv) = namesrv {
                 namesrv.stop().await;
@@ -76,7 +94,10 @@ fn settings(home: &tempfile::TempDir, namesrv: SocketAddr) -> Settings {
         ("bindAddress", "127.0.0.1".to_owned()),
         ("listenPort", port.to_string()),
         ("namesrvAddr", namesrv.to_string()),
-        ("storePathRootDir", home.path().join("store").display().to_string()),
+        (
+            "storePathRootDir",
+            home.path().join("store").display().to_string(),
+        ),
         ("mappedFileSizeCommitLog", (16 * 1024 * 1024).to_string()),
         ("mappedFileSizeConsumeQueue", "20000".to_owned()),
         ("maxHashSlotNum", "1000".to_owned()),
@@ -84,7 +105,10 @@ fn settings(home: &tempfile::TempDir, namesrv: SocketAddr) -> Settings {
     ];
     let mut settings = Settings::default();
     for (key, value) in pairs {
-        assert!(settings.set("test", key, &value).expect("the value fits"), "{key} is known");
+        assert!(
+            settings.set("test", key, &value).expect("the value fits"),
+            "{key} is known"
+        );
     }
     settings.settle().expect("the settings are accepted");
     settings

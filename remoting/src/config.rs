@@ -5,14 +5,12 @@
 
 use common::properties;
 
-use super::host;
-
 properties! {
     /// The listening side. Reference: `NettyServerConfig`.
     pub struct NettyServerConfig {
         /// The address to listen on.
         "bindAddress" bind_address: String = "0.0.0.0".to_owned(), restart;
-        /// The main port; the fast port is two below.
+        /// The main port; a broker's fast port is two below. A NameServer's default is 9876.
         "listenPort" listen_port: u16 = 10911, restart;
         /// Threads that serve sockets.
         "serverWorkerThreads" server_worker_threads: i32 = 8, restart;
@@ -21,7 +19,7 @@ properties! {
         "serverOnewaySemaphoreValue" server_oneway_semaphore_value: i32 = 256, restart;
         "serverAsyncSemaphoreValue" server_async_semaphore_value: i32 = 64, restart;
         /// A connection silent for this long is closed.
-        "serverChannelMaxIdleTimeSeconds" server_channel_max_idle_time_seconds: i32 = 120, restart;
+        "serverChannelMaxIdleTimeSeconds" server_channel_max_idle_time_seconds: u32 = 120, restart;
         "serverSocketSndBufSize" server_socket_snd_buf_size: i32 = 0, restart;
         "serverSocketRcvBufSize" server_socket_rcv_buf_size: i32 = 0, restart;
         "writeBufferHighWaterMark" write_buffer_high_water_mark: i32 = 0, restart;
@@ -40,7 +38,7 @@ properties! {
     /// The side that calls name servers. Reference: `NettyClientConfig`.
     pub struct NettyClientConfig {
         "clientWorkerThreads" client_worker_threads: i32 = 4, restart;
-        "clientCallbackExecutorThreads" client_callback_executor_threads: i32 = host::processors(), restart;
+        "clientCallbackExecutorThreads" client_callback_executor_threads: i32 = processors(), restart;
         "clientOnewaySemaphoreValue" client_oneway_semaphore_value: i32 = 65_535, restart;
         "clientAsyncSemaphoreValue" client_async_semaphore_value: i32 = 65_535, restart;
         /// How long connecting to a name server may take.
@@ -61,4 +59,8 @@ properties! {
         "maxReconnectIntervalTimeSeconds" max_reconnect_interval_time_seconds: i64 = 60, restart;
         "enableReconnectForGoAway" enable_reconnect_for_go_away: bool = true, restart;
     }
+}
+
+fn processors() -> i32 {
+    std::thread::available_parallelism().map_or(1, |count| i32::try_from(count.get()).unwrap_or(i32::MAX))
 }
