@@ -338,9 +338,8 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_refuses_the_change() {
         let running = Running::new("brokerName=a\n");
-        let path = running.directory.path().join("broker.conf");
-        fs::remove_file(&path).unwrap();
-        fs::create_dir(&path).unwrap();
+        // Where the new text is written first.
+        fs::create_dir(running.directory.path().join("broker.conf.tmp")).unwrap();
         assert!(matches!(
             running.update("brokerPermission", "4"),
             Err(UpdateError::Unwritable { .. })
