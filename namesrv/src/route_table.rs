@@ -15,6 +15,7 @@
 //! Invariants
 //! - A group has at least one address, and is named by at least one cluster; clusters name only groups.
 //! - An address stands at most once in a group.
+//! - Every address of a group is alive under that group's name, so silence ends it.
 //! - A topic has at least one broker, and only brokers that are groups.
 //! - Only the master writes a group's topics; where acting masters are enabled, the smallest living slave may
 //!   while there is no master, but always without write permission.
@@ -258,11 +259,12 @@ impl RouteTable {
         now: Now,
     ) -> Result<Registered, RegistrationRefused> {
         let who = BrokerAddr::new(&registration.cluster, &registration.broker_addr);
+        self.require_room_and_order(&registration, &who)?;
+        self.leave_other_group(&registration, &who);
         if self.is_older_than_the_member_in_place(&registration) {
             self.forget_rejected(&registration, &who);
             return Ok(Registered::default());
         }
-        self.require_room_and_order(&registration, &who)?;
 
         let (broker_name, joined) = self.join_group(&registration);
         if self.may_write_topics(&registration) {
@@ -307,12 +309,21 @@ impl RouteTable {
         known.into_iter().all(|queues| self.put_queues(topic, queues))
     }
 
-    /// A broker said goodbye.
+    /// A broker said goodbye. One that registered under another name did not mean itself.
     pub fn unregister(&mut self, cluster: &str, broker_name: &str, broker_addr: &str) -> Departures {
-        self.remove(vec![(
-            BrokerAddr::new(cluster, broker_addr),
-            Arc::from(broker_name),
-        )])
+        let who = BrokerAddr::new(cluster, broker_addr);
+        if self
+            .live
+            .get(&who)
+            .is_some_and(|live| *live.broker_name != *broker_name)
+        {
+            warn!(
+                ?who,
+                broker_name, "goodbye under another name than it registered with, ignored"
+            );
+            return Departures::default();
+        }
+        self.remove(vec![(who, Arc::from(broker_name))])
     }
 
     /// A connection closed: every broker that registered over it is gone at once. One that has registered
@@ -547,6 +558,24 @@ impl RouteTable {
             });
         }
         Ok(())
+    }
+
+    /// An address is one process: under a new name it gives up the old one, which nobody would keep alive.
+    fn leave_other_group(&mut self, registration: &Registration, who: &BrokerAddr) {
+        let renamed = self
+            .live
+            .get(who)
+            .filter(|live| *live.broker_name != *registration.broker_name);
+        if let Some(broker_name) = renamed.map(|live| Arc::clone(&live.broker_name)) {
+            warn!(
+                ?who,
+                old = &*broker_name,
+                new = registration.broker_name,
+                "broker came back under another name"
+            );
+            // Whom to tell of a new smallest id is dropped: the group left behind hears of it in time by asking.
+            let _ = self.remove(vec![(who.clone(), broker_name)]);
+        }
     }
 
     fn join_group(&mut self, registration: &Registration) -> (Arc<str>, Joined) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::clock::Now;
+use proptest::prelude::*;
 use remoting::body::{DataVersion, TopicConfig};
 
 use super::*;
@@ -516,6 +517,26 @@ fn of_two_processes_with_one_id_the_higher_state_version_stays() {
 }
 
 #[test]
+fn an_address_has_one_name_at_a_time() {
+    let mut table = RouteTable::default();
+    registered(&mut table, broker("old", 0));
+    let renamed = Registration {
+        broker_name: "new".to_owned(),
+        ..broker("old", 0)
+    };
+    registered(&mut table, renamed);
+    assert_eq!(route_of(&table, "T"), "new 6 0=old-0:10911");
+
+    table.unregister(CLUSTER, "old", "old-0:10911");
+    assert_eq!(
+        route_of(&table, "T"),
+        "new 6 0=old-0:10911",
+        "goodbye under the old name"
+    );
+    assert_invariants(&table);
+}
+
+#[test]
 fn a_single_topic_is_refused_before_the_first_full_registration() {
     let mut table = RouteTable::default();
     let single = Registration {
@@ -659,4 +680,136 @@ fn a_member_group_lists_its_addresses_and_is_empty_when_unknown() {
     };
     assert_eq!(ids("a"), [0, 2]);
     assert_eq!(ids("unknown"), [0; 0]);
+}
+
+/// One of few brokers, topics and connections does something, so that events meet each other.
+#[derive(Clone, Debug)]
+enum Event {
+    Register {
+        name: u8,
+        id: i64,
+        addr: u8,
+        connection: u64,
+        version: i64,
+        topics: u8,
+        acting: bool,
+        delete: bool,
+    },
+    Unregister {
+        name: u8,
+        addr: u8,
+    },
+    Close {
+        connection: u64,
+    },
+    Silence {
+        seconds: u64,
+    },
+    Heartbeat {
+        addr: u8,
+    },
+    RegisterTopic {
+        topic: u8,
+        name: u8,
+    },
+    DeleteTopic {
+        topic: u8,
+        everywhere: bool,
+    },
+    WipeWritePerm {
+        name: u8,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => (0..3_u8, 0..3_i64, 0..4_u8, 0..3_u64, 0..3_i64, 0..8_u8, any::<(bool, bool)>()).prop_map(
+            |(name, id, addr, connection, version, topics, (acting, delete))| {
+                Event::Register { name, id, addr, connection, version, topics, acting, delete }
+            }
+        ),
+        2 => (0..3_u8, 0..4_u8).prop_map(|(name, addr)| Event::Unregister { name, addr }),
+        1 => (0..3_u64).prop_map(|connection| Event::Close { connection }),
+        1 => (1..90_u64).prop_map(|seconds| Event::Silence { seconds }),
+        1 => (0..4_u8).prop_map(|addr| Event::Heartbeat { addr }),
+        1 => (0..3_u8, 0..3_u8).prop_map(|(topic, name)| Event::RegisterTopic { topic, name }),
+        1 => (0..3_u8, any::<bool>()).prop_map(|(topic, everywhere)| Event::DeleteTopic { topic, everywhere }),
+        1 => (0..3_u8).prop_map(|name| Event::WipeWritePerm { name }),
+    ]
+}
+
+fn apply(table: &mut RouteTable, event: Event, now: &mut u64) {
+    match event {
+        Event::Register {
+            name,
+            id,
+            addr,
+            connection,
+            version: state,
+            topics,
+            acting,
+            delete,
+        } => {
+            let registration = Registration {
+                cluster: CLUSTER.to_owned(),
+                broker_name: format!("n{name}"),
+                broker_addr: format!("h{addr}"),
+                broker_id: id,
+                enable_acting_master: Some(acting),
+                data_version: version(state, 1),
+                topics: (0..3)
+                    .filter(|bit| topics & (1 << bit) != 0)
+                    .map(|n| topic(&format!("T{n}")))
+                    .collect(),
+                connection,
+                ..Registration::default()
+            };
+            // A refusal is one of the outcomes.
+            let _ = table.register(registration, delete, at(*now));
+        }
+        Event::Unregister { name, addr } => {
+            let addr = format!("h{addr}");
+            table.unregister(CLUSTER, &format!("n{name}"), &addr);
+        }
+        Event::Close { connection } => {
+            table.connection_closed(connection);
+            assert!(table.live.values().all(|live| live.connection != connection));
+        }
+        Event::Silence { seconds } => {
+            *now += seconds;
+            table.expire(at(*now));
+        }
+        Event::Heartbeat { addr } => {
+            table.heartbeat(&BrokerAddr::new(CLUSTER, &format!("h{addr}")), at(*now))
+        }
+        Event::RegisterTopic { topic, name } => {
+            let queues = QueueData {
+                broker_name: format!("n{name}"),
+                perm: RW,
+                ..QueueData::default()
+            };
+            table.register_topic(&format!("T{topic}"), &[queues]);
+        }
+        Event::DeleteTopic { topic, everywhere } => {
+            table.delete_topic(&format!("T{topic}"), (!everywhere).then_some(CLUSTER));
+        }
+        Event::WipeWritePerm { name } => {
+            table.wipe_write_perm(&format!("n{name}"));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_order_of_events_breaks_the_table(events in prop::collection::vec(event(), 1..60)) {
+        let mut table = RouteTable::default();
+        let mut now = 0;
+        for event in events {
+            apply(&mut table, event, &mut now);
+            assert_invariants(&table);
+        }
+        table.expire(at(now + 121));
+        prop_assert_eq!(table.cluster_info(), ClusterInfo::default(), "after a long silence");
+        prop_assert!(table.live.is_empty() && table.topics.is_empty());
+    }
 }
