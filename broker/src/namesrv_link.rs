@@ -100,10 +100,9 @@ impl RegistrationWaker {
         self.shared.wanted.send_modify(|wanted| *wanted += 1);
     }
 
-    /// Asks for a registration and waits for it, at most for `limit`; name servers that cannot be reached are not
-    /// waited for. True if all others have it. Blocks: for the lane blocking and for `main`.
-    pub fn wake_and_wait(&self, limit: Duration) -> bool {
-        self.wake();
+    /// Waits until everything asked for so far is registered, at most for `limit`; name servers that cannot be reached
+    /// are not waited for. True if all others have it. Blocks: for the lane blocking.
+    pub fn wait(&self, limit: Duration) -> bool {
         let wanted = *self.shared.wanted.borrow();
         let servers = self.shared.lock();
         let (servers, _) = self
@@ -818,9 +817,12 @@ mod tests {
 
     async fn wait_registered(broker: &Broker) -> bool {
         let waker = broker.options.waker.clone();
-        tokio::task::spawn_blocking(move || waker.wake_and_wait(Duration::from_secs(20)))
-            .await
-            .unwrap()
+        tokio::task::spawn_blocking(move || {
+            waker.wake();
+            waker.wait(Duration::from_secs(20))
+        })
+        .await
+        .unwrap()
     }
 
     fn topics_of(heard: &Heard) -> &BTreeMap<String, TopicConfig> {

@@ -36,47 +36,78 @@ routes! { Broker;
     QUERY_MESSAGE               => QueryMessageRequestHeader,            query_message::query_message,              blocking;
     VIEW_MESSAGE_BY_ID          => ViewMessageRequestHeader,             query_message::view_message_by_id,         blocking;
 
+    UPDATE_AND_CREATE_TOPIC                  => CreateTopicRequestHeader,                  admin::topic::update_and_create,       blocking;
+    UPDATE_AND_CREATE_TOPIC_LIST             => NoHeader,                                  admin::topic::update_and_create_list,  blocking;
+    DELETE_TOPIC_IN_BROKER                   => DeleteTopicRequestHeader,                  admin::topic::delete,                  blocking;
+    GET_TOPIC_CONFIG                         => GetTopicConfigRequestHeader,               admin::topic::config,                  inline;
+    GET_ALL_TOPIC_CONFIG                     => GetAllTopicConfigRequestHeader,            admin::topic::all_configs,             blocking;
+    GET_TOPIC_STATS_INFO                     => GetTopicStatsInfoRequestHeader,            admin::topic::stats,                   blocking;
+    GET_SYSTEM_TOPIC_LIST_FROM_BROKER        => NoHeader,                                  admin::topic::system_topics,           inline;
+    CLEAN_UNUSED_TOPIC                       => NoHeader,                                  admin::topic::clean_unused,            blocking;
+    CLEAN_EXPIRED_CONSUMEQUEUE               => NoHeader,                                  admin::topic::clean_expired_queues,    blocking;
+    DELETE_EXPIRED_COMMITLOG                 => NoHeader,                                  admin::topic::delete_expired_files,    blocking;
+    UPDATE_AND_CREATE_SUBSCRIPTIONGROUP      => NoHeader,                                  admin::group::update_and_create,       blocking;
+    UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => NoHeader,                                  admin::group::update_and_create_list,  blocking;
+    DELETE_SUBSCRIPTIONGROUP                 => DeleteSubscriptionGroupRequestHeader,      admin::group::delete,                  blocking;
+    GET_SUBSCRIPTIONGROUP_CONFIG             => GetSubscriptionGroupConfigRequestHeader,   admin::group::config,                  inline;
+    GET_ALL_SUBSCRIPTIONGROUP_CONFIG         => GetAllSubscriptionGroupRequestHeader,      admin::group::all_configs,             blocking;
+    UPDATE_AND_GET_GROUP_FORBIDDEN           => UpdateGroupForbiddenRequestHeader,         admin::group::forbidden,               blocking;
+    GET_CONSUME_STATS                        => GetConsumeStatsRequestHeader,              admin::progress::of_group,             blocking;
+    GET_BROKER_CONSUME_STATS                 => GetConsumeStatsInBrokerHeader,             admin::progress::of_all_groups,        blocking;
+    QUERY_TOPIC_CONSUME_BY_WHO               => QueryTopicConsumeByWhoRequestHeader,       admin::progress::groups_of_topic,      blocking;
+    QUERY_TOPICS_BY_CONSUMER                 => QueryTopicsByConsumerRequestHeader,        admin::progress::topics_of_group,      blocking;
+    QUERY_CONSUME_TIME_SPAN                  => QueryConsumeTimeSpanRequestHeader,         admin::progress::time_span,            blocking;
+    INVOKE_BROKER_TO_RESET_OFFSET            => ResetOffsetRequestHeader,                  admin::offset::reset,                  blocking;
+    QUERY_CORRECTION_OFFSET                  => QueryCorrectionOffsetHeader,               admin::offset::correction,             blocking;
+    CLONE_GROUP_OFFSET                       => CloneGroupOffsetRequestHeader,             admin::offset::clone_group,            blocking;
+    GET_ALL_CONSUMER_OFFSET                  => NoHeader,                                  admin::offset::all_consumer_offsets,   blocking;
+    GET_ALL_DELAY_OFFSET                     => NoHeader,                                  admin::offset::all_delay_offsets,      blocking;
+    GET_CONSUMER_CONNECTION_LIST             => GetConsumerConnectionListRequestHeader,    admin::client::consumer_connections,   inline;
+    GET_PRODUCER_CONNECTION_LIST             => GetProducerConnectionListRequestHeader,    admin::client::producer_connections,   inline;
+    GET_ALL_PRODUCER_INFO                    => NoHeader,                                  admin::client::all_producers,          blocking;
+    QUERY_SUBSCRIPTION_BY_CONSUMER           => QuerySubscriptionByConsumerRequestHeader,  admin::client::subscription,           inline;
+    GET_CONSUMER_RUNNING_INFO                => GetConsumerRunningInfoRequestHeader,       admin::client::running_info,           task;
+    INVOKE_BROKER_TO_GET_CONSUMER_STATUS     => GetConsumerStatusRequestHeader,            admin::client::status,                 task;
+    CONSUME_MESSAGE_DIRECTLY                 => ConsumeMessageDirectlyResultRequestHeader, admin::message::consume_directly,      task;
+    QUERY_CONSUME_QUEUE                      => QueryConsumeQueueRequestHeader,            admin::message::query_consume_queue,   blocking;
+    UPDATE_BROKER_CONFIG                     => NoHeader,                                  admin::config::update,                 blocking;
+    GET_BROKER_CONFIG                        => NoHeader,                                  admin::config::get,                    blocking;
+    EXPORT_ROCKSDB_CONFIG_TO_JSON            => ExportRocksDbConfigToJsonRequestHeader,    admin::config::export_to_json,         blocking;
+    GET_BROKER_RUNTIME_INFO                  => NoHeader,                                  admin::stats::runtime_info,            blocking;
+    VIEW_BROKER_STATS_DATA                   => ViewBrokerStatsDataRequestHeader,          admin::stats::view,                    inline;
+    GET_BROKER_HA_STATUS                     => NoHeader,                                  admin::stats::ha_status,               blocking;
+    RESET_MASTER_FLUSH_OFFSET                => ResetMasterFlushOffsetHeader,              admin::stats::reset_master_flush_offset, inline;
+    GET_BROKER_EPOCH_CACHE                   => NoHeader,                                  admin::stats::epoch_cache,             inline;
+
     unsupported:
-        QUERY_BROKER_OFFSET, UPDATE_AND_CREATE_TOPIC, UPDATE_AND_CREATE_TOPIC_LIST, GET_ALL_TOPIC_CONFIG,
-        GET_TOPIC_CONFIG_LIST, GET_TOPIC_NAME_LIST, UPDATE_BROKER_CONFIG, GET_BROKER_CONFIG,
-        TRIGGER_DELETE_FILES, GET_BROKER_RUNTIME_INFO, END_TRANSACTION, CHECK_TRANSACTION_STATE,
-        NOTIFY_CONSUMER_IDS_CHANGED, GET_ALL_CONSUMER_OFFSET, GET_ALL_DELAY_OFFSET, GET_CLIENT_CONFIG,
+        QUERY_BROKER_OFFSET, GET_TOPIC_CONFIG_LIST, GET_TOPIC_NAME_LIST, TRIGGER_DELETE_FILES,
+        END_TRANSACTION, CHECK_TRANSACTION_STATE, NOTIFY_CONSUMER_IDS_CHANGED, GET_CLIENT_CONFIG,
         GET_TIMER_CHECK_POINT, GET_TIMER_METRICS, PUT_KV_CONFIG, GET_KV_CONFIG, DELETE_KV_CONFIG,
         REGISTER_BROKER, UNREGISTER_BROKER, GET_ROUTEINFO_BY_TOPIC, GET_BROKER_CLUSTER_INFO,
-        UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, GET_ALL_SUBSCRIPTIONGROUP_CONFIG, GET_TOPIC_STATS_INFO,
-        GET_CONSUMER_CONNECTION_LIST, GET_PRODUCER_CONNECTION_LIST, WIPE_WRITE_PERM_OF_BROKER,
-        GET_ALL_TOPIC_LIST_FROM_NAMESERVER, DELETE_SUBSCRIPTIONGROUP, GET_CONSUME_STATS, SUSPEND_CONSUMER,
-        RESUME_CONSUMER, RESET_CONSUMER_OFFSET_IN_CONSUMER, RESET_CONSUMER_OFFSET_IN_BROKER,
-        ADJUST_CONSUMER_THREAD_POOL, WHO_CONSUME_THE_MESSAGE, DELETE_TOPIC_IN_BROKER,
-        DELETE_TOPIC_IN_NAMESRV, REGISTER_TOPIC_IN_NAMESRV, GET_KVLIST_BY_NAMESPACE,
-        RESET_CONSUMER_CLIENT_OFFSET, GET_CONSUMER_STATUS_FROM_CLIENT, INVOKE_BROKER_TO_RESET_OFFSET,
-        INVOKE_BROKER_TO_GET_CONSUMER_STATUS, GET_TOPICS_BY_CLUSTER,
-        UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, QUERY_TOPIC_CONSUME_BY_WHO, REGISTER_FILTER_SERVER,
-        REGISTER_MESSAGE_FILTER_CLASS, QUERY_CONSUME_TIME_SPAN, GET_SYSTEM_TOPIC_LIST_FROM_NS,
-        GET_SYSTEM_TOPIC_LIST_FROM_BROKER, CLEAN_EXPIRED_CONSUMEQUEUE, GET_CONSUMER_RUNNING_INFO,
-        QUERY_CORRECTION_OFFSET, CONSUME_MESSAGE_DIRECTLY, GET_UNIT_TOPIC_LIST, GET_HAS_UNIT_SUB_TOPIC_LIST,
-        GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST, CLONE_GROUP_OFFSET, VIEW_BROKER_STATS_DATA, CLEAN_UNUSED_TOPIC,
-        GET_BROKER_CONSUME_STATS, UPDATE_NAMESRV_CONFIG, GET_NAMESRV_CONFIG, QUERY_CONSUME_QUEUE,
-        QUERY_DATA_VERSION, RESUME_CHECK_HALF_MESSAGE, PUSH_REPLY_MESSAGE_TO_CLIENT,
-        ADD_WRITE_PERM_OF_BROKER, GET_ALL_PRODUCER_INFO, DELETE_EXPIRED_COMMITLOG, QUERY_TOPICS_BY_CONSUMER,
-        QUERY_SUBSCRIPTION_BY_CONSUMER, GET_TOPIC_CONFIG, GET_SUBSCRIPTIONGROUP_CONFIG,
-        UPDATE_AND_GET_GROUP_FORBIDDEN, CHECK_ROCKSDB_CQ_WRITE_PROGRESS, EXPORT_ROCKSDB_CONFIG_TO_JSON,
-        RECALL_MESSAGE, QUERY_ASSIGNMENT, SET_MESSAGE_REQUEST_MODE, GET_ALL_MESSAGE_REQUEST_MODE,
-        UPDATE_AND_CREATE_STATIC_TOPIC, GET_BROKER_MEMBER_GROUP, ADD_BROKER, REMOVE_BROKER,
-        BROKER_HEARTBEAT, NOTIFY_MIN_BROKER_ID_CHANGE, EXCHANGE_BROKER_HA_INFO, GET_BROKER_HA_STATUS,
-        RESET_MASTER_FLUSH_OFFSET, CONTROLLER_ALTER_SYNC_STATE_SET, CONTROLLER_ELECT_MASTER,
-        CONTROLLER_REGISTER_BROKER, CONTROLLER_GET_REPLICA_INFO, CONTROLLER_GET_METADATA_INFO,
-        CONTROLLER_GET_SYNC_STATE_DATA, GET_BROKER_EPOCH_CACHE, NOTIFY_BROKER_ROLE_CHANGED,
-        UPDATE_CONTROLLER_CONFIG, GET_CONTROLLER_CONFIG, CLEAN_BROKER_DATA, CONTROLLER_GET_NEXT_BROKER_ID,
-        CONTROLLER_APPLY_BROKER_ID, BROKER_CLOSE_CHANNEL_REQUEST, CHECK_NOT_ACTIVE_BROKER_REQUEST,
-        GET_BROKER_LIVE_INFO_REQUEST, GET_SYNC_STATE_DATA_REQUEST, RAFT_BROKER_HEART_BEAT_EVENT_REQUEST,
-        UPDATE_COLD_DATA_FLOW_CTR_CONFIG, REMOVE_COLD_DATA_FLOW_CTR_CONFIG, GET_COLD_DATA_FLOW_CTR_INFO,
-        SET_COMMITLOG_READ_MODE, AUTH_CREATE_USER, AUTH_UPDATE_USER, AUTH_DELETE_USER, AUTH_GET_USER,
-        AUTH_LIST_USER, AUTH_CREATE_ACL, AUTH_UPDATE_ACL, AUTH_DELETE_ACL, AUTH_GET_ACL, AUTH_LIST_ACL,
-        SWITCH_TIMER_ENGINE, POP_MESSAGE, ACK_MESSAGE, PEEK_MESSAGE, CHANGE_MESSAGE_INVISIBLETIME,
-        NOTIFICATION, POLLING_INFO, POP_ROLLBACK, POP_LITE_MESSAGE, LITE_SUBSCRIPTION_CTL, ACK_LITE_MESSAGE,
-        NOTIFY_UNSUBSCRIBE_LITE, GET_BROKER_LITE_INFO, GET_PARENT_TOPIC_INFO, GET_LITE_TOPIC_INFO,
-        GET_LITE_CLIENT_INFO, GET_LITE_GROUP_INFO, TRIGGER_LITE_DISPATCH, BATCH_ACK_MESSAGE,;
+        WIPE_WRITE_PERM_OF_BROKER, GET_ALL_TOPIC_LIST_FROM_NAMESERVER, SUSPEND_CONSUMER, RESUME_CONSUMER,
+        RESET_CONSUMER_OFFSET_IN_CONSUMER, RESET_CONSUMER_OFFSET_IN_BROKER, ADJUST_CONSUMER_THREAD_POOL,
+        WHO_CONSUME_THE_MESSAGE, DELETE_TOPIC_IN_NAMESRV, REGISTER_TOPIC_IN_NAMESRV,
+        GET_KVLIST_BY_NAMESPACE, RESET_CONSUMER_CLIENT_OFFSET, GET_CONSUMER_STATUS_FROM_CLIENT,
+        GET_TOPICS_BY_CLUSTER, REGISTER_FILTER_SERVER, REGISTER_MESSAGE_FILTER_CLASS,
+        GET_SYSTEM_TOPIC_LIST_FROM_NS, GET_UNIT_TOPIC_LIST, GET_HAS_UNIT_SUB_TOPIC_LIST,
+        GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST, UPDATE_NAMESRV_CONFIG, GET_NAMESRV_CONFIG, QUERY_DATA_VERSION,
+        RESUME_CHECK_HALF_MESSAGE, PUSH_REPLY_MESSAGE_TO_CLIENT, ADD_WRITE_PERM_OF_BROKER,
+        CHECK_ROCKSDB_CQ_WRITE_PROGRESS, RECALL_MESSAGE, QUERY_ASSIGNMENT, SET_MESSAGE_REQUEST_MODE,
+        GET_ALL_MESSAGE_REQUEST_MODE, UPDATE_AND_CREATE_STATIC_TOPIC, GET_BROKER_MEMBER_GROUP, ADD_BROKER,
+        REMOVE_BROKER, BROKER_HEARTBEAT, NOTIFY_MIN_BROKER_ID_CHANGE, EXCHANGE_BROKER_HA_INFO,
+        CONTROLLER_ALTER_SYNC_STATE_SET, CONTROLLER_ELECT_MASTER, CONTROLLER_REGISTER_BROKER,
+        CONTROLLER_GET_REPLICA_INFO, CONTROLLER_GET_METADATA_INFO, CONTROLLER_GET_SYNC_STATE_DATA,
+        NOTIFY_BROKER_ROLE_CHANGED, UPDATE_CONTROLLER_CONFIG, GET_CONTROLLER_CONFIG, CLEAN_BROKER_DATA,
+        CONTROLLER_GET_NEXT_BROKER_ID, CONTROLLER_APPLY_BROKER_ID, BROKER_CLOSE_CHANNEL_REQUEST,
+        CHECK_NOT_ACTIVE_BROKER_REQUEST, GET_BROKER_LIVE_INFO_REQUEST, GET_SYNC_STATE_DATA_REQUEST,
+        RAFT_BROKER_HEART_BEAT_EVENT_REQUEST, UPDATE_COLD_DATA_FLOW_CTR_CONFIG,
+        REMOVE_COLD_DATA_FLOW_CTR_CONFIG, GET_COLD_DATA_FLOW_CTR_INFO, SET_COMMITLOG_READ_MODE,
+        AUTH_CREATE_USER, AUTH_UPDATE_USER, AUTH_DELETE_USER, AUTH_GET_USER, AUTH_LIST_USER,
+        AUTH_CREATE_ACL, AUTH_UPDATE_ACL, AUTH_DELETE_ACL, AUTH_GET_ACL, AUTH_LIST_ACL, SWITCH_TIMER_ENGINE,
+        POP_MESSAGE, ACK_MESSAGE, PEEK_MESSAGE, CHANGE_MESSAGE_INVISIBLETIME, NOTIFICATION, POLLING_INFO,
+        POP_ROLLBACK, POP_LITE_MESSAGE, LITE_SUBSCRIPTION_CTL, ACK_LITE_MESSAGE, NOTIFY_UNSUBSCRIBE_LITE,
+        GET_BROKER_LITE_INFO, GET_PARENT_TOPIC_INFO, GET_LITE_TOPIC_INFO, GET_LITE_CLIENT_INFO,
+        GET_LITE_GROUP_INFO, TRIGGER_LITE_DISPATCH, BATCH_ACK_MESSAGE;
     fast_port_refuses: PULL_MESSAGE, LITE_PULL_MESSAGE;
 }
 

@@ -11,6 +11,7 @@
 //!   query_message    12 33             admin/      everything mqadmin asks for
 //! ```
 
+pub(crate) mod admin;
 pub(crate) mod batch_body;
 pub(crate) mod client_manage;
 pub(crate) mod consumer_manage;

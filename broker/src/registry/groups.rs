@@ -138,6 +138,27 @@ impl Groups {
         put
     }
 
+    /// Creates or replaces a group by what `change` makes of it as it is now; `None` when it does not exist.
+    pub fn put_with<E>(
+        &self,
+        group: &str,
+        change: impl FnOnce(Option<&SubscriptionGroupConfig>) -> Result<SubscriptionGroupConfig, E>,
+    ) -> Result<Arc<SubscriptionGroupConfig>, E> {
+        if self.is_lmq(group) {
+            return change(self.get(group).as_deref()).map(Arc::new);
+        }
+        let put = {
+            let mut version = self.lock();
+            let old = self.get(group);
+            let config = change(old.as_deref())?;
+            tracing::info!(group, ?old, new = ?config, "group put");
+            version.next(self.clock.wall_ms());
+            self.insert(config)
+        };
+        self.file.mark_changed();
+        Ok(put)
+    }
+
     /// Changes an existing group in place; `None` when it does not exist.
     pub fn update(
         &self,

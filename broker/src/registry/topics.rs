@@ -223,6 +223,23 @@ impl Topics {
         put
     }
 
+    /// Creates or replaces a topic by what `change` makes of it as it is now; `None` when it does not exist.
+    pub fn put_with<E>(
+        &self,
+        topic: &str,
+        change: impl FnOnce(Option<&TopicConfig>) -> Result<TopicConfig, E>,
+    ) -> Result<Arc<TopicConfig>, E> {
+        let put = {
+            let mut version = self.lock();
+            let old = self.get(topic);
+            let config = change(old.as_deref())?;
+            tracing::info!(topic, ?old, new = ?config, "topic put");
+            self.commit(&mut version, config)
+        };
+        self.changed();
+        Ok(put)
+    }
+
     /// Changes an existing topic in place, e.g. one of its flags; `None` when it does not exist.
     pub fn update(&self, topic: &str, change: impl FnOnce(&mut TopicConfig)) -> Option<Arc<TopicConfig>> {
         let updated = {

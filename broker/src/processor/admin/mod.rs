@@ -1,0 +1,42 @@
+//! Admin: everything mqadmin and the admin API ask of a broker, one file for one subject.
+//!
+//! ```text
+//!   topic     17 18 215 351 21 202 305 306 316 329      config   25 26 355
+//!   group     200 225 201 207 352 353                   stats    28 315 907 908 1007
+//!   offset    222 308 314 43 45                         client   203 204 328 345 307 223
+//!   progress  208 317 300 343 303                       message  309 321
+//!
+//!   attributes   what topics and groups may be given by name       page   tables that are answered in parts
+//! ```
+//!
+//! Changes are on disk, and registered with the name servers that can be reached, before they are answered.
+//! Reference: `AdminBrokerProcessor`.
+
+mod attributes;
+pub(crate) mod client;
+pub(crate) mod config;
+pub(crate) mod group;
+pub(crate) mod message;
+pub(crate) mod offset;
+mod page;
+pub(crate) mod progress;
+pub(crate) mod stats;
+pub(crate) mod topic;
+
+use remoting::codes::response_code;
+use remoting::request::Refusal;
+
+use crate::registry::persist::Table;
+
+/// Writes the file of a table that was just changed.
+fn write_now(table: &dyn Table) -> Result<(), Refusal> {
+    table.flush().map_err(|error| {
+        Refusal::system_error(format!(
+            "changed in memory, but not on disk, and tried again: {error}"
+        ))
+    })
+}
+
+fn invalid_parameter(remark: impl ToString) -> Refusal {
+    Refusal::new(response_code::INVALID_PARAMETER, remark.to_string())
+}
