@@ -3,6 +3,7 @@
 //! Files stand where the reference has them, `$HOME/logs/rocketmqlogs/<name>.log`, and roll daily
 //! into `<name>.log.<date>`. Levels follow `RUST_LOG`, `info` otherwise. No request writes a line.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -38,6 +39,7 @@ pub fn default_directory() -> PathBuf {
 pub fn init(name: &str, directory: &Path) -> anyhow::Result<LogGuard> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let console = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_target(false);
     let file = rolling_file(name, directory);

@@ -120,7 +120,7 @@ impl Default for Config {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("read config file {path}: {source}")]
+    #[error("read config file {path}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -128,12 +128,12 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// A key has a value it cannot take.
-    #[error("config file {path}: {source}; correct the line or remove it to get the default")]
+    #[error("config file {path}: {cause}; correct the line or remove it to get the default")]
     Value {
         /// The file.
         path: PathBuf,
         /// Which and why.
-        source: PropertyError,
+        cause: PropertyError,
     },
     /// Asks for something this server does not have, or that would make it useless.
     #[error("`{key}` = `{value}`: {remedy}")]
@@ -158,9 +158,9 @@ impl Config {
         for (key, value) in parse_properties(&String::from_utf8_lossy(&bytes)) {
             config
                 .set_from_file(&key, &value)
-                .map_err(|source| ConfigError::Value {
+                .map_err(|cause| ConfigError::Value {
                     path: path.into(),
-                    source,
+                    cause,
                 })?;
         }
         config.namesrv.config_store_path = path.display().to_string();
@@ -297,12 +297,12 @@ pub enum UpdateError {
     #[error(transparent)]
     Unusable(#[from] ConfigError),
     /// The file cannot be written.
-    #[error("save config to {path}: {source}")]
+    #[error("save config to {path}: {cause}")]
     Persist {
         /// The file.
         path: String,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
@@ -340,7 +340,7 @@ impl LiveConfig {
         next.check()?;
         let path = next.namesrv.config_store_path.clone();
         small_file::replace(Path::new(&path), next.text().as_bytes())
-            .map_err(|source| UpdateError::Persist { path, source })?;
+            .map_err(|cause| UpdateError::Persist { path, cause })?;
         self.current.update(|current| current.clone_from(&next));
         Ok(())
     }

@@ -19,10 +19,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::info;
 
-/// Keys over all namespaces. The reference has no limit; every change rewrites the file.
-const MAX_KEYS: usize = 100_000;
-/// Bytes of one namespace, key and value together.
-const MAX_ENTRY_BYTES: usize = 1 << 20;
+/// The longest file. The reference has no limit; but every change rewrites all of it, and the order configs
+/// travel in the answer to every registration.
+const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
 
 type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -30,7 +29,8 @@ type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 #[derive(Debug)]
 pub struct KvConfig {
     path: PathBuf,
-    writing: Mutex<()>,
+    /// Holds the length of the file.
+    writing: Mutex<usize>,
     table: RwLock<Namespaces>,
 }
 
@@ -58,22 +58,19 @@ pub enum KvOpenError {
 /// A change that was not made.
 #[derive(Debug, Error)]
 pub enum KvChangeError {
-    /// Too many keys.
-    #[error("KV config holds {MAX_KEYS} keys already")]
-    TooManyKeys,
-    /// Too long.
-    #[error("KV config entry of {size_bytes} bytes, the limit is {MAX_ENTRY_BYTES}")]
+    /// [`MAX_FILE_BYTES`] reached.
+    #[error("KV config would grow to {size_bytes} bytes, the limit is {MAX_FILE_BYTES}")]
     TooLarge {
-        /// How long.
+        /// How long it would be.
         size_bytes: usize,
     },
     /// The disk refused it.
-    #[error("persist KV config {path}: {source}")]
+    #[error("persist KV config {path}: {cause}")]
     Persist {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -102,21 +99,18 @@ impl KvConfig {
             path: path.into(),
             source,
         })?;
-        let table = match text {
-            Some(text) => {
-                serde_json::from_slice::<KvConfigFile>(&text)
-                    .map_err(|source| KvOpenError::Damaged {
-                        path: path.into(),
-                        source,
-                    })?
-                    .config_table
-            }
-            None => Namespaces::new(),
+        let file_bytes = text.as_ref().map_or(0, Vec::len);
+        let file: KvConfigFile = match text {
+            Some(text) => serde_json::from_slice(&text).map_err(|source| KvOpenError::Damaged {
+                path: path.into(),
+                source,
+            })?,
+            None => KvConfigFile::default(),
         };
         Ok(KvConfig {
             path: path.into(),
-            writing: Mutex::new(()),
-            table: RwLock::new(table),
+            writing: Mutex::new(file_bytes),
+            table: RwLock::new(file.config_table),
         })
     }
 
@@ -135,10 +129,6 @@ impl KvConfig {
     /// # Errors
     /// When a limit or the disk forbids it; nothing has changed then.
     pub fn put(&self, namespace: &str, key: &str, value: &str) -> Result<(), KvChangeError> {
-        let size_bytes = namespace.len() + key.len() + value.len();
-        if size_bytes > MAX_ENTRY_BYTES {
-            return Err(KvChangeError::TooLarge { size_bytes });
-        }
         info!(namespace, key, value, "KV config put");
         self.change(|table| {
             table
@@ -162,19 +152,21 @@ impl KvConfig {
     }
 
     fn change(&self, edit: impl FnOnce(&mut Namespaces)) -> Result<(), KvChangeError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut config_table, keys_before) = self.read(|table| (table.clone(), key_count(table)));
+        let mut file_bytes = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut config_table = self.read(Namespaces::clone);
         edit(&mut config_table);
-        let keys = key_count(&config_table);
-        if keys > MAX_KEYS && keys > keys_before {
-            return Err(KvChangeError::TooManyKeys);
-        }
         let file = KvConfigFile { config_table };
         let text = serde_json::to_string(&file).expect("a map of strings is always JSON");
-        small_file::replace(&self.path, text.as_bytes()).map_err(|source| KvChangeError::Persist {
+        let size_bytes = text.len();
+        // A longer file can come from elsewhere; then it may still shrink.
+        if size_bytes > MAX_FILE_BYTES && size_bytes > *file_bytes {
+            return Err(KvChangeError::TooLarge { size_bytes });
+        }
+        small_file::replace(&self.path, text.as_bytes()).map_err(|cause| KvChangeError::Persist {
             path: self.path.clone(),
-            source,
+            cause,
         })?;
+        *file_bytes = size_bytes;
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = file.config_table;
         Ok(())
     }
@@ -183,11 +175,6 @@ impl KvConfig {
         // A table is only ever swapped for a whole one, so a panic elsewhere leaves nothing half done.
         question(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Namespaces count too: they stay when their keys go.
-fn key_count(table: &Namespaces) -> usize {
-    table.values().map(|keys| 1 + keys.len()).sum()
 }
 
 #[cfg(test)]
@@ -247,14 +234,24 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_beyond_the_limit_is_refused() {
+    fn a_file_grows_to_its_limit_and_can_always_shrink() {
         let directory = tempfile::tempdir().unwrap();
-        let kv = KvConfig::open(&directory.path().join("kvConfig.json")).unwrap();
-        let value = "v".repeat(MAX_ENTRY_BYTES);
+        let path = directory.path().join("kvConfig.json");
+        let over = format!(
+            r#"{{"configTable":{{"ns":{{"big":"{}","small":""}}}}}}"#,
+            "v".repeat(MAX_FILE_BYTES)
+        );
+        std::fs::write(&path, over).unwrap();
+        let kv = KvConfig::open(&path).unwrap();
+
         assert!(matches!(
-            kv.put("ns", "key", &value),
+            kv.put("ns", "more", ""),
             Err(KvChangeError::TooLarge { .. })
         ));
-        assert_eq!(kv.namespace("ns"), None);
+        kv.delete("ns", "small").unwrap();
+        kv.delete("ns", "big").unwrap();
+        kv.put("ns", "more", "").unwrap();
+
+        assert_eq!(kv.namespace("ns").unwrap().len(), 1);
     }
 }

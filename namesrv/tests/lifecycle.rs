@@ -241,14 +241,13 @@ async fn members_are_told_when_the_smallest_id_of_their_group_changes() {
         slave.told.lock().unwrap().len() == 2
     })
     .await;
-    let told = slave.told.lock().unwrap();
+    let told = std::mem::take(&mut *slave.told.lock().unwrap());
     assert_eq!(
         (told[0].min_broker_id, told[0].min_broker_addr.as_deref()),
         (Some(0), Some("127.0.0.1:1"))
     );
     assert_eq!(told[1].min_broker_id, Some(1));
     assert_eq!(told[1].offline_broker_addr.as_deref(), Some("127.0.0.1:1"));
-    drop(told);
     running.stop().await;
     slave_server.stop().await;
 }
