@@ -4,7 +4,7 @@
 //!   0   physic_msg_timestamp     store time up to which the CommitLog is on disk
 //!   8   logics_msg_timestamp     the same of the ConsumeQueues
 //!   16  index_msg_timestamp      the same of full index files
-//!   24  master_flushed_offset    for slaves
+//!   24  master_flushed_offset    for slaves; kept as it is
 //!   32  confirm_physical_offset  start of the last valid record that recovery found
 //!   40  logics_physical_offset   the last record whose entries are on disk; 0 in files of older brokers
 //! ```
@@ -27,21 +27,19 @@ pub struct Checkpoint {
     fields: [AtomicU64; 6],
 }
 
-/// One number of the checkpoint.
+/// One number of the checkpoint, by its place in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointField {
     /// Store time up to which the CommitLog is on disk.
-    PhysicMsgTimestamp,
+    PhysicMsgTimestamp = 0,
     /// Store time up to which the ConsumeQueues are on disk.
-    LogicsMsgTimestamp,
+    LogicsMsgTimestamp = 1,
     /// Store time up to which full index files are on disk.
-    IndexMsgTimestamp,
-    /// For slaves.
-    MasterFlushedOffset,
+    IndexMsgTimestamp = 2,
     /// Start of the last valid record that recovery found.
-    ConfirmPhysicalOffset,
+    ConfirmPhysicalOffset = 4,
     /// The last record whose entries are on disk.
-    LogicsPhysicalOffset,
+    LogicsPhysicalOffset = 5,
 }
 
 impl Checkpoint {

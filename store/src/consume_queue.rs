@@ -691,16 +691,6 @@ struct Tail {
     max_physical: u64,
 }
 
-impl EntryRun {
-    /// The store time in the next entry; simple entries have none.
-    pub fn store_time(&self) -> Option<i64> {
-        let bytes = self.file.bytes(self.at..self.at + BATCH_ENTRY_BYTES)?;
-        u64_at(bytes, 20)
-            .filter(|_| self.kind == QueueKind::Batch)
-            .map(u64::cast_signed)
-    }
-}
-
 impl Iterator for EntryRun {
     type Item = QueueEntry;
 

@@ -166,6 +166,13 @@ impl ConsumeQueues {
             .collect()
     }
 
+    /// All queues of a topic.
+    pub fn all_of(&self, topic: &str) -> Vec<Arc<ConsumeQueue>> {
+        self.topics
+            .get(topic)
+            .map_or_else(Vec::new, |queues| queues.to_vec())
+    }
+
     /// How many queues there are.
     pub fn len(&self) -> usize {
         self.topics.iter().map(|entry| entry.value().len()).sum()

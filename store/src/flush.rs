@@ -1,7 +1,21 @@
 //! Getting bytes to the disk, and telling those who wait for it.
+//!
+//! Waiters are parked by the offset they wait for; one sync of the log answers all below its end (group commit).
+//! A waiter is called once: by the thread that flushed, by the deadline's thread, or at once by its own.
+//!
+//! Queues and index are flushed at leisure, as recovery rebuilds them. Once a minute everything is, and then the
+//! checkpoint says from which record on recovery must look.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::clock::Now;
+use common::service::Next;
 use thiserror::Error;
 
+use crate::checkpoint::CheckpointField;
 use crate::offset::PhysicalOffset;
 use crate::store::Store;
 
@@ -22,12 +36,209 @@ pub enum FlushError {
 /// Called once, by the flush thread or at once by the caller's.
 pub type FlushWaiter = Box<dyn FnOnce(Result<(), FlushError>) + Send>;
 
+/// Who waits for which offset, and when what was flushed last.
+#[derive(Default)]
+pub(crate) struct Flushing {
+    waiters: Mutex<Waiters>,
+    /// Monotonic time of the last flush of everything, in ms.
+    log_thorough_at_ms: AtomicI64,
+    queues_thorough_at_ms: AtomicI64,
+}
+
+#[derive(Default)]
+struct Waiters {
+    /// By end offset; the number keeps those with the same end apart.
+    parked: BTreeMap<(u64, u64), Parked>,
+    next_number: u64,
+    is_closed: bool,
+}
+
+struct Parked {
+    deadline_ms: i64,
+    waiter: FlushWaiter,
+}
+
 impl Store {
     /// Calls `waiter` when everything below `end` is on disk, or with an error at `deadline_ms` (wall time).
     ///
     /// Wakes the flush: one sync answers all that wait.
     pub fn on_flushed(&self, end: PhysicalOffset, deadline_ms: i64, waiter: FlushWaiter) {
-        let _ = (end, deadline_ms);
-        waiter(Err(FlushError::Closed));
+        let outcome = {
+            let mut waiters = self.flushing.lock();
+            // Under the lock: a flush that ends later looks at the parked ones after it.
+            if self.log.flushed() >= end.0 {
+                Ok(())
+            } else if let Some(failure) = self.log.failure() {
+                Err(FlushError::Failed(failure.to_owned()))
+            } else if waiters.is_closed {
+                Err(FlushError::Closed)
+            } else {
+                let number = waiters.next_number;
+                waiters.next_number += 1;
+                let is_first = waiters.parked.is_empty();
+                waiters
+                    .parked
+                    .insert((end.0, number), Parked { deadline_ms, waiter });
+                drop(waiters);
+                self.wakers.flush.wake();
+                if is_first {
+                    self.wakers.flush_deadline.wake();
+                }
+                return;
+            }
+        };
+        waiter(outcome);
     }
+
+    /// One round of the CommitLog's flush. Reference: `FlushRealTimeService`, `GroupCommitService`.
+    pub(crate) fn flush_tick(&self, now: Now, stopping: bool) -> anyhow::Result<Next> {
+        if stopping || self.is_flush_due(now) {
+            self.flush_log(now)?;
+        }
+        Ok(Next::Idle)
+    }
+
+    pub(crate) fn flush_interval(&self) -> Duration {
+        Duration::from_millis(self.options.config.get().flush_interval_commit_log.max(1))
+    }
+
+    fn is_flush_due(&self, now: Now) -> bool {
+        let config = self.options.config.get();
+        let dirty_bytes = self.log.end().saturating_sub(self.log.flushed());
+        let thorough_at_ms = self.flushing.log_thorough_at_ms.load(Ordering::Relaxed);
+        dirty_bytes > 0
+            && (config.is_sync_flush()
+                || !self.flushing.lock().parked.is_empty()
+                || dirty_bytes >= config.flush_commit_log_least_pages.saturating_mul(4096)
+                || is_over(now, thorough_at_ms, config.flush_commit_log_thorough_interval))
+    }
+
+    /// Flushes the whole log and answers those who wait for it.
+    pub(crate) fn flush_log(&self, now: Now) -> anyhow::Result<()> {
+        let result = self.log.flush();
+        self.flushing
+            .log_thorough_at_ms
+            .store(millis(now), Ordering::Relaxed);
+        match result {
+            Ok(store_timestamp_ms) => {
+                self.checkpoint.set(
+                    CheckpointField::PhysicMsgTimestamp,
+                    store_timestamp_ms.cast_unsigned(),
+                );
+                self.answer(|(end, _), _| *end <= self.log.flushed(), || Ok(()));
+                if self.dispatches_flushed_only() {
+                    self.wakers.dispatch.wake();
+                }
+                Ok(())
+            }
+            Err(failure) => {
+                self.answer(|_, _| true, || Err(FlushError::Failed(failure.clone())));
+                Err(anyhow::anyhow!("flush of the commit log: {failure}"))
+            }
+        }
+    }
+
+    /// One round of looking for waiters whose time is over. On a thread of its own: the flush may be the one that hangs.
+    pub(crate) fn flush_deadline_tick(&self, now: Now) -> Next {
+        self.answer(
+            |_, parked| parked.deadline_ms <= now.wall_ms,
+            || Err(FlushError::Timeout),
+        );
+        Next::Idle
+    }
+
+    pub(crate) fn flush_deadline_interval(&self) -> Duration {
+        if self.flushing.lock().parked.is_empty() {
+            Duration::from_secs(3600)
+        } else {
+            Duration::from_millis(100)
+        }
+    }
+
+    /// One round of the flush of queues, index and checkpoint. Reference: `FlushConsumeQueueService`.
+    pub(crate) fn flush_queues_tick(&self, now: Now, stopping: bool) -> anyhow::Result<Next> {
+        let config = self.options.config.get();
+        let thorough_at_ms = self.flushing.queues_thorough_at_ms.load(Ordering::Relaxed);
+        let thorough = stopping || is_over(now, thorough_at_ms, config.flush_consume_queue_thorough_interval);
+        if thorough {
+            self.flushing
+                .queues_thorough_at_ms
+                .store(millis(now), Ordering::Relaxed);
+            self.flush_derived()?;
+        } else {
+            self.derived
+                .queues
+                .flush(config.flush_consume_queue_least_pages, false)?;
+        }
+        self.checkpoint.persist()?;
+        Ok(Next::Idle)
+    }
+
+    pub(crate) fn flush_queues_interval(&self) -> Duration {
+        Duration::from_millis(self.options.config.get().flush_interval_consume_queue.max(1))
+    }
+
+    /// Flushes everything that dispatch has built, and says so in the checkpoint.
+    pub(crate) fn flush_derived(&self) -> std::io::Result<()> {
+        // Taken before the flush: what is dispatched meanwhile may not be covered by it.
+        let last = self.dispatching.last();
+        self.derived.queues.flush(0, true)?;
+        self.derived.index.flush()?;
+        if let Some((physical_offset, store_timestamp_ms)) = last {
+            self.checkpoint
+                .set(CheckpointField::LogicsPhysicalOffset, physical_offset);
+            self.checkpoint.set(
+                CheckpointField::LogicsMsgTimestamp,
+                store_timestamp_ms.cast_unsigned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// A full index file is on disk: recovery may believe it.
+    pub(crate) fn note_full_index(&self, end_time_ms: i64) {
+        self.checkpoint
+            .raise(CheckpointField::IndexMsgTimestamp, end_time_ms.cast_unsigned());
+    }
+
+    /// Answers everybody who still waits, and everybody who will.
+    pub(crate) fn close_waiters(&self) {
+        self.flushing.lock().is_closed = true;
+        self.answer(|_, _| true, || Err(FlushError::Closed));
+    }
+
+    fn answer(
+        &self,
+        is_due: impl Fn(&(u64, u64), &Parked) -> bool,
+        outcome: impl Fn() -> Result<(), FlushError>,
+    ) {
+        let due: Vec<Parked> = {
+            let mut waiters = self.flushing.lock();
+            let keys: Vec<_> = waiters
+                .parked
+                .iter()
+                .filter(|(key, parked)| is_due(key, parked))
+                .map(|(key, _)| *key)
+                .collect();
+            keys.iter().filter_map(|key| waiters.parked.remove(key)).collect()
+        };
+        // Without the lock: a waiter may do anything, also wait again.
+        for parked in due {
+            (parked.waiter)(outcome());
+        }
+    }
+}
+
+impl Flushing {
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn millis(now: Now) -> i64 {
+    i64::try_from(now.monotonic.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn is_over(now: Now, since_ms: i64, interval_ms: u64) -> bool {
+    u64::try_from(millis(now) - since_ms).unwrap_or(0) >= interval_ms
 }

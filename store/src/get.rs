@@ -1,6 +1,13 @@
 //! Reading messages of a queue, by queue offset or by time.
 
+use std::io;
+use std::sync::Arc;
+
+use crate::config::{BrokerRole, MessageStoreConfig};
+use crate::consume_queue::{ConsumeQueue, QueueKind, is_filler};
+use crate::mapped_file_queue::Files;
 use crate::offset::{PhysicalOffset, QueueOffset};
+use crate::record::decode::{decode, store_timestamp};
 use crate::store::Store;
 
 /// What a consumer asks for.
@@ -136,15 +143,54 @@ pub struct QueueEntry {
     pub message_count: u16,
 }
 
+/// Bytes of one get, whatever is asked.
+const MAX_GET_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes that every get may have.
+const MIN_GET_BYTES: usize = 100;
+
 impl Store {
     /// Reads messages of one queue; their records are appended to `out`, back to back.
+    ///
+    /// Reference: `DefaultMessageStore.getMessage`.
     pub fn get(&self, request: &GetRequest<'_>, out: &mut Vec<u8>) -> GetOutcome {
-        let _ = out;
+        let begin_ms = self.options.clock.wall_ms();
+        let outcome = self.find_queue_and_get(request, out);
+        let latency_ms = self.options.clock.wall_ms() - begin_ms;
+        self.stats.count_get(outcome.message_count, latency_ms);
+        outcome
+    }
+
+    fn find_queue_and_get(&self, request: &GetRequest<'_>, out: &mut Vec<u8>) -> GetOutcome {
+        let config = self.options.config.get();
+        let Some(queue) = self.derived.queues.find(request.topic, request.queue_id) else {
+            // The reference makes the queue when it is asked for.
+            return self.outside(&config, request, GetStatus::NoMessageInQueue, 0, (0, 0));
+        };
+        let (min, max) = (to_wire(queue.min_offset()), to_wire(queue.max_offset()));
+        let outside = |status, next| self.outside(&config, request, status, next, (min, max));
+        match request.offset {
+            _ if max == 0 => outside(GetStatus::NoMessageInQueue, 0),
+            offset if offset < min => outside(GetStatus::OffsetTooSmall, min),
+            offset if offset == max => outside(GetStatus::OffsetOverflowOne, offset),
+            offset if offset > max => outside(GetStatus::OffsetOverflowBadly, max),
+            _ => Reading::new(self, &config, request, queue, out).run(min, max),
+        }
+    }
+
+    /// The answer to an offset that is not in the queue. A slave does not correct its master's offsets.
+    fn outside(
+        &self,
+        config: &MessageStoreConfig,
+        request: &GetRequest<'_>,
+        status: GetStatus,
+        next: i64,
+        (min_offset, max_offset): (i64, i64),
+    ) -> GetOutcome {
         GetOutcome {
-            status: GetStatus::NoMatchedLogicQueue,
-            next_begin_offset: request.offset.min(0),
-            min_offset: -1,
-            max_offset: 0,
+            status,
+            next_begin_offset: corrected(config, request.offset, next),
+            min_offset,
+            max_offset,
             message_count: 0,
             size_bytes: 0,
             suggest_slave: false,
@@ -154,8 +200,11 @@ impl Store {
 
     /// The visible bounds of a queue; `None` when the store has no such queue.
     pub fn queue_bounds(&self, topic: &str, queue_id: i32) -> Option<QueueBounds> {
-        let _ = (topic, queue_id);
-        None
+        let queue = self.derived.queues.find(topic, queue_id)?;
+        Some(QueueBounds {
+            min: QueueOffset(queue.min_offset()),
+            max: QueueOffset(queue.max_offset()),
+        })
     }
 
     /// The queue's end; 0 without the queue.
@@ -170,16 +219,53 @@ impl Store {
             .map_or(-1, |bounds| bounds.min.to_wire())
     }
 
-    /// The offset of the message stored at that time, or of a neighbour.
+    /// The offset of the message stored at that time, or of a neighbour: for [`Boundary::Lower`] the first stored then or
+    /// later (the queue's end without one), for [`Boundary::Upper`] the last stored then or earlier (0 without one).
+    /// Always inside the queue's bounds. Reference: `ConsumeQueue.binarySearchInQueueByTime`.
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp_ms: i64, boundary: Boundary) -> i64 {
-        let _ = (topic, queue_id, timestamp_ms, boundary);
-        0
+        let Some(queue) = self.derived.queues.find(topic, queue_id) else {
+            return 0;
+        };
+        let found = self.search_by_time(&queue, timestamp_ms, boundary);
+        let offset = found.unwrap_or_else(|error| {
+            tracing::error!(topic, queue_id, "search by time failed: {error}");
+            0
+        });
+        to_wire(offset.clamp(queue.min_offset(), queue.max_offset().max(queue.min_offset())))
+    }
+
+    fn search_by_time(
+        &self,
+        queue: &Arc<ConsumeQueue>,
+        timestamp_ms: i64,
+        boundary: Boundary,
+    ) -> io::Result<u64> {
+        let context = self.derived.queues.context();
+        let files = self.log.files();
+        let time_of = |entry: &QueueEntry| record_time(&files, entry.physical_offset.0).unwrap_or(i64::MIN);
+        let before = queue.partition_point(context, |entry| match boundary {
+            Boundary::Lower => time_of(entry) < timestamp_ms,
+            Boundary::Upper => time_of(entry) <= timestamp_ms,
+        })?;
+        let unit = queue.kind().entry_bytes() as u64;
+        let position = match boundary {
+            // Of a batch queue, the reference gives the last entry when all are earlier.
+            Boundary::Lower if before == queue.end() && queue.kind() == QueueKind::Simple => {
+                return Ok(queue.max_offset());
+            }
+            Boundary::Lower => before.min(queue.end().saturating_sub(unit)),
+            Boundary::Upper if before <= queue.begin() => return Ok(0),
+            Boundary::Upper => before - unit,
+        };
+        Ok(queue
+            .entry_at(context, position)?
+            .map_or(0, |entry| entry.queue_offset.0))
     }
 
     /// When a message was stored, in ms.
     pub fn store_time(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Option<i64> {
-        let _ = (topic, queue_id, offset);
-        None
+        let entry = *self.queue_entries(topic, queue_id, offset, 1).first()?;
+        record_time(&self.log.files(), entry.physical_offset.0)
     }
 
     /// When the oldest message of a queue was stored.
@@ -190,16 +276,16 @@ impl Store {
 
     /// When the oldest message of the log was stored.
     pub fn earliest_time(&self) -> Option<i64> {
-        None
+        record_time(&self.log.files(), self.log.min_offset())
     }
 
     /// The whole record at a physical offset, if one begins there.
     pub fn read_at(&self, offset: PhysicalOffset) -> Option<Vec<u8>> {
-        let _ = offset;
-        None
+        let files = self.log.files();
+        record_bytes(&files, offset.0).map(<[u8]>::to_vec)
     }
 
-    /// Entries of a queue from an offset on, at most `max`.
+    /// Entries of a queue from an offset on, at most `max`. Messages that were lost to damage are left out.
     pub fn queue_entries(
         &self,
         topic: &str,
@@ -207,18 +293,268 @@ impl Store {
         from: QueueOffset,
         max: usize,
     ) -> Vec<QueueEntry> {
-        let _ = (topic, queue_id, from, max);
-        Vec::new()
+        let mut entries = Vec::new();
+        if let Some(queue) = self.derived.queues.find(topic, queue_id)
+            && let Err(error) = self.collect_entries(&queue, from.0, max, &mut entries)
+        {
+            tracing::error!(topic, queue_id, "reading queue entries failed: {error}");
+        }
+        entries
+    }
+
+    fn collect_entries(
+        &self,
+        queue: &Arc<ConsumeQueue>,
+        from: u64,
+        max: usize,
+        entries: &mut Vec<QueueEntry>,
+    ) -> io::Result<()> {
+        let context = self.derived.queues.context();
+        let (end, max_offset) = (queue.end(), queue.max_offset());
+        let mut position = queue.position_of(context, from)?.max(queue.begin());
+        while entries.len() < max
+            && let Some((at, entry)) = queue.next_real_entry(context, position, end)?
+            && entry.queue_offset.0 < max_offset
+        {
+            if entry.queue_offset.0 + u64::from(entry.message_count) > from {
+                entries.push(entry);
+            }
+            position = at + queue.kind().entry_bytes() as u64;
+        }
+        Ok(())
     }
 
     /// The queue ids of a topic that hold messages, ascending.
     pub fn queues_of(&self, topic: &str) -> Vec<i32> {
-        let _ = topic;
-        Vec::new()
+        self.derived.queues.queues_of(topic)
     }
 
     /// The topics that have a queue, sorted.
     pub fn topics(&self) -> Vec<String> {
-        Vec::new()
+        let mut topics = self.derived.queues.topics();
+        topics.sort_unstable();
+        topics
     }
+}
+
+/// One get in progress.
+struct Reading<'a> {
+    store: &'a Store,
+    config: &'a MessageStoreConfig,
+    request: &'a GetRequest<'a>,
+    queue: Arc<ConsumeQueue>,
+    out: &'a mut Vec<u8>,
+    max_bytes: usize,
+    log_end: u64,
+    /// What is nearer to the log's end counts as in memory.
+    memory_bytes: u64,
+    status: GetStatus,
+    next: u64,
+    message_count: u32,
+    size_bytes: usize,
+    last_physical: u64,
+    /// A record was gone: so are those before the next file of the log.
+    removed_below: u64,
+}
+
+/// Whether to look at the next entry.
+#[derive(PartialEq, Eq)]
+enum Go {
+    On,
+    Stop,
+}
+
+impl<'a> Reading<'a> {
+    fn new(
+        store: &'a Store,
+        config: &'a MessageStoreConfig,
+        request: &'a GetRequest<'a>,
+        queue: Arc<ConsumeQueue>,
+        out: &'a mut Vec<u8>,
+    ) -> Self {
+        let max_bytes = request.max_bytes.unwrap_or(MAX_GET_BYTES);
+        Self {
+            store,
+            config,
+            request,
+            queue,
+            out,
+            max_bytes: max_bytes.clamp(MIN_GET_BYTES, MAX_GET_BYTES),
+            log_end: store.log.end(),
+            memory_bytes: store.memory_bytes() / 100 * config.access_message_in_memory_max_ratio,
+            status: GetStatus::NoMatchedMessage,
+            next: request.offset.unsigned_abs(),
+            message_count: 0,
+            size_bytes: 0,
+            last_physical: 0,
+            removed_below: 0,
+        }
+    }
+
+    fn run(mut self, min_offset: i64, max_offset: i64) -> GetOutcome {
+        let max = max_offset.unsigned_abs();
+        let mut files_left = self.config.travel_cq_file_num_when_get_message;
+        while self.size_bytes == 0 && self.next < max && files_left > 0 {
+            files_left -= 1;
+            match self.read_one_file(max) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.status = GetStatus::OffsetFoundNull;
+                    self.next =
+                        corrected(self.config, to_wire(self.next), to_wire(self.next_file())).unsigned_abs();
+                    break;
+                }
+                Err(error) => {
+                    let (topic, queue_id) = (self.request.topic, self.request.queue_id);
+                    tracing::error!(
+                        topic,
+                        queue_id,
+                        offset = self.next,
+                        "reading a queue failed: {error}"
+                    );
+                    break;
+                }
+            }
+        }
+        GetOutcome {
+            status: self.status,
+            next_begin_offset: to_wire(self.next),
+            min_offset,
+            max_offset,
+            message_count: self.message_count,
+            size_bytes: self.size_bytes,
+            suggest_slave: self.log_end - self.last_physical.min(self.log_end) > self.memory_bytes,
+            last_physical_offset: (self.last_physical > 0 || self.message_count > 0)
+                .then_some(PhysicalOffset(self.last_physical)),
+        }
+    }
+
+    /// `Ok(false)` when the queue has no file there.
+    fn read_one_file(&mut self, max: u64) -> io::Result<bool> {
+        let context = self.store.derived.queues.context();
+        let position = self.queue.position_of(context, self.next)?;
+        let Some(run) = self.queue.run_from(context, position)? else {
+            return Ok(false);
+        };
+        let files = self.store.log.files();
+        for entry in run {
+            if self.next >= max || self.look_at(&files, &entry) == Go::Stop {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    fn look_at(&mut self, files: &Files, entry: &QueueEntry) -> Go {
+        if self.is_scan_over(entry) || self.is_full(entry) {
+            return Go::Stop;
+        }
+        let physical = entry.physical_offset.0;
+        self.next = entry.queue_offset.0 + u64::from(entry.message_count);
+        if is_filler(entry) {
+            self.settle_for(GetStatus::MessageWasRemoving);
+            return Go::On;
+        }
+        self.last_physical = physical;
+        if physical < self.removed_below {
+            return Go::On;
+        }
+        if !self.request.filter.by_tags_code(entry.tags_code) {
+            self.settle_for(GetStatus::NoMatchedMessage);
+            return Go::On;
+        }
+        let Some(record) = files.bytes(physical, entry.size_bytes as usize) else {
+            self.settle_for(GetStatus::MessageWasRemoving);
+            self.removed_below = self.store.log.next_file_start(physical);
+            return Go::On;
+        };
+        if !self.request.filter.by_record(record) {
+            self.settle_for(GetStatus::NoMatchedMessage);
+            return Go::On;
+        }
+        self.out.extend_from_slice(record);
+        self.size_bytes += record.len();
+        self.message_count += u32::from(entry.message_count);
+        self.status = GetStatus::Found;
+        self.removed_below = 0;
+        Go::On
+    }
+
+    /// What is said if nothing is found.
+    fn settle_for(&mut self, status: GetStatus) {
+        if self.size_bytes == 0 {
+            self.status = status;
+        }
+    }
+
+    /// A filter that lets nothing pass must not read the whole queue.
+    fn is_scan_over(&self, entry: &QueueEntry) -> bool {
+        let unit = self.queue.kind().entry_bytes();
+        let limit = self
+            .config
+            .max_filter_message_size
+            .max(self.request.max_messages.saturating_mul(unit));
+        let scanned = entry
+            .queue_offset
+            .0
+            .saturating_sub(self.request.offset.unsigned_abs());
+        scanned.saturating_mul(unit as u64) >= limit as u64
+    }
+
+    /// Reference: `DefaultMessageStore.isTheBatchFull`. The first message is taken whatever its size.
+    fn is_full(&self, entry: &QueueEntry) -> bool {
+        if self.size_bytes == 0 {
+            return false;
+        }
+        let count = self.message_count as usize;
+        let size_bytes = self.size_bytes + entry.size_bytes as usize;
+        let is_in_memory = self.log_end.saturating_sub(entry.physical_offset.0) <= self.memory_bytes;
+        let (limit_bytes, limit_count) = if is_in_memory {
+            (
+                self.config.max_transfer_bytes_on_message_in_memory,
+                self.config.max_transfer_count_on_message_in_memory,
+            )
+        } else {
+            (
+                self.config.max_transfer_bytes_on_message_in_disk,
+                self.config.max_transfer_count_on_message_in_disk,
+            )
+        };
+        count + usize::from(entry.message_count) > self.request.max_messages
+            || size_bytes > self.max_bytes
+            || size_bytes > limit_bytes
+            || count >= limit_count
+    }
+
+    /// Where the queue's next file begins. Reference: `rollNextFile`.
+    fn next_file(&self) -> u64 {
+        let kind = self.queue.kind();
+        let entries = self.store.derived.queues.context().file_size(kind) / kind.entry_bytes() as u64;
+        match kind {
+            QueueKind::Simple => self.next - self.next % entries + entries,
+            QueueKind::Batch => 0,
+        }
+    }
+}
+
+/// The record at a physical offset, if a whole one begins there: its bytes might be those of a message's body.
+pub(crate) fn record_bytes(files: &Files, offset: u64) -> Option<&[u8]> {
+    let bytes = files.bytes_from(offset)?;
+    let record = decode(bytes).ok()?;
+    (record.physical_offset.0 == offset).then(|| &bytes[..record.size_bytes as usize])
+}
+
+/// The store time of the record at a physical offset.
+fn record_time(files: &Files, offset: u64) -> Option<i64> {
+    let bytes = files.bytes_from(offset)?;
+    store_timestamp(bytes)
+}
+
+fn corrected(config: &MessageStoreConfig, requested: i64, next: i64) -> i64 {
+    let is_corrected = config.broker_role != BrokerRole::Slave || config.offset_check_in_slave;
+    if is_corrected { next } else { requested }
+}
+
+fn to_wire(offset: u64) -> i64 {
+    QueueOffset(offset).to_wire()
 }

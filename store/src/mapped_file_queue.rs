@@ -154,11 +154,6 @@ impl Files {
         self.0.first()
     }
 
-    /// The newest file.
-    pub fn last(&self) -> Option<&Arc<MappedFile>> {
-        self.0.last()
-    }
-
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -1,6 +1,8 @@
 //! Finding messages by key.
 
+use crate::get::record_bytes;
 use crate::offset::PhysicalOffset;
+use crate::record::decode::{decode, store_timestamp};
 use crate::store::Store;
 
 /// What a query by key found. The records themselves are in the caller's buffer.
@@ -30,7 +32,41 @@ impl Store {
         end_ms: i64,
         out: &mut Vec<u8>,
     ) -> QueryOutcome {
-        let _ = (topic, key, index_type, max, begin_ms, end_ms, out);
-        QueryOutcome::default()
+        let config = self.options.config.get();
+        let max = max.min(config.max_msgs_num_batch);
+        let mut outcome = QueryOutcome::default();
+        if !config.index_file_read_enable {
+            return outcome;
+        }
+        let mut end_ms = end_ms;
+        // Of a key that is stored again and again, the newest records may be gone from the log while older hits are not.
+        for _ in 0..MOST_ROUNDS {
+            let found = self
+                .derived
+                .index
+                .find(topic, key, index_type, max, begin_ms, end_ms);
+            outcome.index_last_update_timestamp_ms = found.last_time_ms;
+            outcome.index_last_update_physical_offset = found.last_physical;
+            let files = self.log.files();
+            let mut oldest_ms = None;
+            for offset in &found.physical_offsets {
+                let Some(bytes) = record_bytes(&files, *offset) else {
+                    continue;
+                };
+                oldest_ms = oldest_ms.or_else(|| store_timestamp(bytes));
+                if decode(bytes).is_ok_and(|record| record.topic == topic) {
+                    out.extend_from_slice(bytes);
+                    outcome.message_count += 1;
+                }
+            }
+            match oldest_ms {
+                Some(oldest_ms) if outcome.message_count == 0 && oldest_ms >= begin_ms => end_ms = oldest_ms,
+                _ => break,
+            }
+        }
+        outcome
     }
 }
+
+/// Reference: `DefaultMessageStore.queryMessage`.
+const MOST_ROUNDS: usize = 3;

@@ -12,8 +12,11 @@ use smallvec::SmallVec;
 /// The counters of all queues.
 #[derive(Debug, Default)]
 pub struct QueueOffsets {
-    topics: DashMap<Box<str>, SmallVec<[(i32, Arc<QueueCounter>); 1]>, foldhash::fast::RandomState>,
+    topics: DashMap<Box<str>, TopicCounters, foldhash::fast::RandomState>,
 }
+
+/// The counters of a topic, with their queue ids.
+type TopicCounters = SmallVec<[(i32, Arc<QueueCounter>); 1]>;
 
 /// The counter of one queue. Written under the writer lock only.
 #[derive(Debug)]

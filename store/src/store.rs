@@ -1,19 +1,43 @@
 //! Store: the CommitLog and everything derived from it.
+//!
+//! ```text
+//!   open: lock file -> files of the log -> queues, index -> recovery -> abort file
+//!   run:  put, get, query from any thread; services tick (`services.rs`)
+//!   close: dispatch the rest -> flush all -> checkpoint -> remove the abort file -> release the lock
+//! ```
+//!
+//! A store that is dropped without `close` is a store that crashed: its abort file stays.
+//!
+//! Locks, in the order in which they may be taken; most are leaves:
+//! the allocator's, then the writer's; the follower's (`Dispatching`), then a queue's or the index's.
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use anyhow::Context;
 use common::clock::Clock;
 use common::properties::Live;
-use common::service::Services;
+use common::service::Next;
 use thiserror::Error;
 
-use crate::config::MessageStoreConfig;
-use crate::disk::Disk;
-use crate::dispatch::ArrivalListener;
+use crate::allocate::Allocator;
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::CommitLog;
+use crate::config::{BrokerRole, MessageStoreConfig};
+use crate::disk::{Disk, DiskLock};
+use crate::dispatch::{ArrivalListener, Derived, Dispatching};
+use crate::flush::Flushing;
+use crate::mapped_file_queue::{MappedFileQueue, QueueShape};
 use crate::offset::PhysicalOffset;
 use crate::put::WriteRefusal;
+use crate::queue_offsets::QueueOffsets;
+use crate::record::encode::RecordStyle;
+use crate::recovery::{self, Damage, Recovery};
+use crate::retention::Retention;
+use crate::services::Wakers;
+use crate::stats::{PUT_LATENCY_LIMITS_MS, Stats};
 
 /// What a store needs from outside.
 #[derive(Clone)]
@@ -101,7 +125,27 @@ impl OpenError {
 
 /// The message store of one broker.
 pub struct Store {
-    options: StoreOptions,
+    pub(crate) options: StoreOptions,
+    pub(crate) log: CommitLog,
+    pub(crate) derived: Derived,
+    pub(crate) offsets: QueueOffsets,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) allocator: Allocator,
+    pub(crate) dispatching: Dispatching,
+    pub(crate) flushing: Flushing,
+    pub(crate) retention: Retention,
+    pub(crate) stats: Stats,
+    pub(crate) wakers: Wakers,
+    /// Fixed at the start: all records of a log look alike.
+    pub(crate) style: RecordStyle,
+    damage: Vec<Damage>,
+    /// Any reason below to take no messages: the only thing that a put looks at.
+    refuses: AtomicBool,
+    is_switched_off: AtomicBool,
+    is_closed: AtomicBool,
+    /// Held until the store is closed or dropped.
+    lock: Mutex<Option<Box<dyn DiskLock>>>,
+    memory_bytes: OnceLock<u64>,
 }
 
 /// What the store is doing, for operators.
@@ -145,25 +189,106 @@ pub struct StoreState {
     pub queue_count: usize,
 }
 
-/// Upper limits, in ms, of the classes of put latency; a last class has none. Reference: `StoreStatsService`.
-pub const PUT_LATENCY_LIMITS_MS: [u64; 12] = [
-    1, 10, 50, 100, 200, 500, 1_000, 2_000, 3_000, 4_000, 5_000, 10_000,
-];
-
 impl Store {
     /// Opens a store: locks it, loads it, recovers it. Starts no thread.
     pub fn open(options: StoreOptions) -> Result<Arc<Store>, OpenError> {
-        Ok(Arc::new(Store { options }))
+        let config = Arc::clone(&options.config.get());
+        require_supported(&config)?;
+        let root = config.root();
+        let disk = &options.disk;
+        disk.create_dir_all(&root)
+            .map_err(OpenError::io("create", &root))?;
+        let lock = take_lock(&options, &config)?;
+
+        let is_clean = !recovery::has_abort(&**disk, &root)
+            .map_err(OpenError::io("look for an abort file in", &root))?;
+        let checkpoint_path = root.join("checkpoint");
+        let checkpoint =
+            Checkpoint::open(&**disk, &checkpoint_path).map_err(OpenError::io("open", &checkpoint_path))?;
+        let (queue, files) = MappedFileQueue::load(QueueShape {
+            directories: config.commit_log_paths(),
+            read_only: config.read_only_commit_log_paths(),
+            file_size: config.mapped_file_size_commit_log,
+            size_key: "mappedFileSizeCommitLog",
+            disk,
+        })?;
+        let crashed_after_ms =
+            (!is_clean).then(|| checkpoint.time_ms(crate::checkpoint::CheckpointField::IndexMsgTimestamp));
+        let derived = Derived::load(&config, disk, &options.clock, crashed_after_ms)?;
+        let recovered = Recovery {
+            config: &config,
+            disk: &**disk,
+            checkpoint: &checkpoint,
+            derived: &derived,
+            files,
+            is_clean,
+        }
+        .run()?;
+        recovery::write_abort(&**disk, &root).map_err(OpenError::io("write the abort file in", &root))?;
+
+        queue.publish(recovered.files);
+        let last_store_timestamp_ms = recovered.last.map_or(0, |(_, time_ms)| time_ms);
+        let store = Arc::new(Store {
+            log: CommitLog::new(queue, recovered.end, last_store_timestamp_ms),
+            dispatching: Dispatching::new(recovered.end, recovered.last),
+            derived,
+            offsets: QueueOffsets::default(),
+            checkpoint,
+            allocator: Allocator::default(),
+            flushing: Flushing::default(),
+            retention: Retention::default(),
+            stats: Stats::default(),
+            wakers: Wakers::default(),
+            style: RecordStyle {
+                version_by_topic_length: config.auto_message_version_on_topic_len,
+                append_property_crc: config.enabled_append_prop_crc,
+            },
+            damage: recovered.damage,
+            refuses: AtomicBool::new(false),
+            is_switched_off: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            lock: Mutex::new(Some(lock)),
+            memory_bytes: OnceLock::new(),
+            options,
+        });
+        store.look_at_disks(&config);
+        Ok(store)
     }
 
-    /// Starts the store's background services.
-    pub fn start_services(self: &Arc<Self>, services: &mut Services) -> std::io::Result<()> {
-        let _ = services;
-        Ok(())
-    }
-
-    /// Ends cleanly, after the services have stopped: dispatches and flushes everything.
+    /// Ends cleanly, after the services have stopped: dispatches and flushes everything, and notes that it did. If any of
+    /// that fails, the next start recovers as after a crash.
     pub fn close(&self) -> anyhow::Result<()> {
+        if self.is_closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.note_refusal();
+        let finished = self.finish();
+        self.close_waiters();
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        finished
+    }
+
+    fn finish(&self) -> anyhow::Result<()> {
+        let now = self.options.clock.now();
+        // With synchronous flush only what is flushed is dispatched.
+        self.flush_log(now)?;
+        while self.dispatch_tick()? == Next::Again {}
+        self.flush_derived().context("flush queues and index")?;
+        self.checkpoint.persist().context("write the checkpoint")?;
+        self.remove_spare().context("remove the spare file of the log")?;
+        recovery::remove_abort(&self.options.disk, &self.options.config.get().root())
+            .context("remove the abort file")
+    }
+
+    /// The file after the one being written holds nothing yet.
+    fn remove_spare(&self) -> std::io::Result<()> {
+        let Ok(mut writer) = self.log.lock_writer() else {
+            return Ok(());
+        };
+        if let Some(spare) = writer.spare().cloned() {
+            self.options.disk.remove_file(spare.path())?;
+            writer.set_spare(None);
+        }
         Ok(())
     }
 
@@ -172,61 +297,127 @@ impl Store {
         &self.options.config
     }
 
+    /// The parts of the log that recovery found damaged.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
     /// What the store is doing.
     pub fn state(&self) -> StoreState {
+        let (log_percent, queues_percent) = self.look_at_disks(&self.options.config.get());
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         StoreState {
-            commit_log_min: PhysicalOffset(0),
-            commit_log_max: PhysicalOffset(0),
-            flushed: PhysicalOffset(0),
-            dispatched: PhysicalOffset(0),
-            disk_ratio_commit_log: 0.0,
-            disk_ratio_queues: 0.0,
-            writable: Err(WriteRefusal::Closed),
-            put_message_count: 0,
-            put_bytes: 0,
-            put_failed_count: 0,
-            put_latency_max_ms: 0,
-            put_latency_counts: [0; PUT_LATENCY_LIMITS_MS.len() + 1],
-            get_found_count: 0,
-            get_miss_count: 0,
-            get_message_count: 0,
-            get_latency_max_ms: 0,
-            writer_lock_held_ms: 0,
-            queue_count: 0,
+            commit_log_min: PhysicalOffset(self.log.min_offset()),
+            commit_log_max: PhysicalOffset(self.log.end()),
+            flushed: PhysicalOffset(self.log.flushed()),
+            dispatched: PhysicalOffset(self.dispatching.position()),
+            disk_ratio_commit_log: f64::from(log_percent) / 100.0,
+            disk_ratio_queues: f64::from(queues_percent) / 100.0,
+            writable: self.writable(),
+            put_message_count: count(&self.stats.put_message_count),
+            put_bytes: count(&self.stats.put_bytes),
+            put_failed_count: count(&self.stats.put_failed_count),
+            put_latency_max_ms: count(&self.stats.put_latency_max_ms),
+            put_latency_counts: std::array::from_fn(|class| count(&self.stats.put_latency_counts[class])),
+            get_found_count: count(&self.stats.get_found_count),
+            get_miss_count: count(&self.stats.get_miss_count),
+            get_message_count: count(&self.stats.get_message_count),
+            get_latency_max_ms: count(&self.stats.get_latency_max_ms),
+            writer_lock_held_ms: self.log.locked_for_ms(self.options.clock.wall_ms()),
+            queue_count: self.derived.queues.len(),
         }
-    }
-
-    /// Removes the queues of a topic; its messages are no longer found. Returns how many there were.
-    pub fn delete_topic(&self, topic: &str) -> usize {
-        let _ = topic;
-        0
-    }
-
-    /// Removes the queues of topics that are not kept.
-    pub fn clean_unused_topics(&self, keep: &dyn Fn(&str) -> bool) -> usize {
-        let _ = keep;
-        0
-    }
-
-    /// Removes queues all of whose messages are gone from the log.
-    pub fn clean_expired_queues(&self) -> usize {
-        0
-    }
-
-    /// Deletes expired files of the log now; `force` deletes the oldest whatever its age. Returns how many.
-    pub fn delete_expired_files(&self, force: bool) -> usize {
-        let _ = force;
-        0
     }
 
     /// Lets an operator or the broker switch writes off and on.
     pub fn set_writable(&self, writable: bool) {
-        let _ = writable;
+        self.is_switched_off.store(!writable, Ordering::Release);
+        self.note_refusal();
     }
+
+    /// Whether messages are taken, or why not.
+    pub fn writable(&self) -> Result<(), WriteRefusal> {
+        let refusal = if self.is_closed.load(Ordering::Acquire) {
+            Some(WriteRefusal::Closed)
+        } else if let Some(failure) = self.log.failure() {
+            Some(WriteRefusal::LogFailed(failure.to_owned()))
+        } else if self.options.config.get().broker_role == BrokerRole::Slave {
+            Some(WriteRefusal::Slave)
+        } else if self.is_switched_off.load(Ordering::Acquire) {
+            Some(WriteRefusal::SwitchedOff)
+        } else {
+            self.disk_full()
+        };
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// Whether a put has to ask [`Store::writable`].
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses.load(Ordering::Acquire)
+    }
+
+    /// To be called when a reason to refuse came or went.
+    pub(crate) fn note_refusal(&self) {
+        let refuses = self.is_closed.load(Ordering::Acquire)
+            || self.is_switched_off.load(Ordering::Acquire)
+            || self.disk_full().is_some();
+        self.refuses.store(refuses, Ordering::Release);
+    }
+
+    /// Memory of the host, in bytes; what is nearer to the log's end than a part of it counts as in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        *self.memory_bytes.get_or_init(|| {
+            let info = rustix::system::sysinfo();
+            info.totalram.saturating_mul(u64::from(info.mem_unit.max(1)))
+        })
+    }
+
+    pub(crate) fn allocate_tick(&self) -> anyhow::Result<Next> {
+        self.allocator
+            .grow_ahead(&self.log)
+            .context("make room in the commit log")?;
+        Ok(Next::Idle)
+    }
+}
+
+fn require_supported(config: &MessageStoreConfig) -> Result<(), OpenError> {
+    let unsupported = |key, value: &dyn fmt::Display, remedy| {
+        Err(OpenError::Unsupported {
+            key,
+            value: value.to_string(),
+            remedy,
+        })
+    };
+    if config.store_type != "default" {
+        return unsupported("storeType", &config.store_type, "set it to default");
+    }
+    if config.enable_dleger_commit_log {
+        return unsupported("enableDLegerCommitLog", &true, "set it to false");
+    }
+    let file_size = config.mapped_file_size_commit_log;
+    if !(4096..=i32::MAX.unsigned_abs() as usize).contains(&file_size) {
+        return unsupported(
+            "mappedFileSizeCommitLog",
+            &file_size,
+            "set it between 4096 and 2147483647",
+        );
+    }
+    Ok(())
+}
+
+fn take_lock(options: &StoreOptions, config: &MessageStoreConfig) -> Result<Box<dyn DiskLock>, OpenError> {
+    let lock_file = config.root().join("lock");
+    let lock = options
+        .disk
+        .lock(&lock_file)
+        .map_err(OpenError::io("lock", &lock_file))?;
+    lock.ok_or(OpenError::Locked { lock_file })
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("log_end", &self.log.end())
+            .field("dispatched", &self.dispatching.position())
+            .finish_non_exhaustive()
     }
 }

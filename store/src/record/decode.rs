@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use crate::offset::{PhysicalOffset, QueueOffset};
 use crate::record::format::{
-    HOST_V4_BYTES, HOST_V6_BYTES, MIN_RECORD_BYTES, PROPERTY_CRC_BYTES, RecordVersion, crc32, u32_at,
+    BORN_HOST_AT, HOST_V4_BYTES, HOST_V6_BYTES, MAGIC_AT, MIN_RECORD_BYTES, PROPERTY_CRC_BYTES,
+    RecordVersion, SYS_FLAG_AT, crc32, u32_at, u64_at,
 };
 
 /// One stored message, borrowing from the bytes it was decoded from.
@@ -171,6 +172,22 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
         topic,
         properties,
     })
+}
+
+/// The store timestamp of the record at the start of `bytes`, which must look like one.
+pub(crate) fn store_timestamp(bytes: &[u8]) -> Option<i64> {
+    RecordVersion::of_magic(u32_at(bytes, MAGIC_AT)?).ok()?;
+    u64_at(bytes, store_timestamp_at(bytes)).map(u64::cast_signed)
+}
+
+/// Where the store timestamp lies in a record, by its sys flag.
+pub(crate) fn store_timestamp_at(record: &[u8]) -> usize {
+    let flag = u32_at(record, SYS_FLAG_AT).unwrap_or(0);
+    if flag & sys_flag::BORN_HOST_V6.cast_unsigned() == 0 {
+        BORN_HOST_AT + HOST_V4_BYTES
+    } else {
+        BORN_HOST_AT + HOST_V6_BYTES
+    }
 }
 
 /// Whether the record ends with the checksum of all of itself, and it is right. Reference: `forceVerifyPropCRC`.

@@ -9,9 +9,10 @@ use common::message::{properties, sys_flag};
 
 use crate::offset::{PhysicalOffset, QueueOffset};
 use crate::put::{BatchItem, Message};
+use crate::record::decode::store_timestamp_at;
 use crate::record::format::{
-    BORN_HOST_AT, HOST_V4_BYTES, HOST_V6_BYTES, MIN_RECORD_BYTES, PHYSICAL_OFFSET_AT, PROPERTY_CRC_BYTES,
-    QUEUE_OFFSET_AT, RecordVersion, SYS_FLAG_AT, crc32, u32_at,
+    HOST_V4_BYTES, HOST_V6_BYTES, MIN_RECORD_BYTES, PHYSICAL_OFFSET_AT, PROPERTY_CRC_BYTES, QUEUE_OFFSET_AT,
+    RecordVersion, crc32,
 };
 
 /// What the configuration says about every record.
@@ -119,16 +120,6 @@ pub fn patch(
     put_at(record, store_timestamp_at, &store_timestamp_ms.to_be_bytes());
     if style.append_property_crc {
         patch_property_crc(record);
-    }
-}
-
-/// Where the store timestamp lies in a record, by its sys flag.
-fn store_timestamp_at(record: &[u8]) -> usize {
-    let flag = u32_at(record, SYS_FLAG_AT).unwrap_or(0);
-    if flag & sys_flag::BORN_HOST_V6.cast_unsigned() == 0 {
-        BORN_HOST_AT + HOST_V4_BYTES
-    } else {
-        BORN_HOST_AT + HOST_V6_BYTES
     }
 }
 

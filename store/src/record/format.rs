@@ -37,13 +37,9 @@ pub const MAGIC_BLANK: u32 = 0xCBD4_3194;
 pub const BLANK_BYTES: usize = 8;
 
 pub(crate) const MAGIC_AT: usize = 4;
-pub(crate) const BODY_CRC_AT: usize = 8;
-pub(crate) const QUEUE_ID_AT: usize = 12;
-pub(crate) const FLAG_AT: usize = 16;
 pub(crate) const QUEUE_OFFSET_AT: usize = 20;
 pub(crate) const PHYSICAL_OFFSET_AT: usize = 28;
 pub(crate) const SYS_FLAG_AT: usize = 36;
-pub(crate) const BORN_TIMESTAMP_AT: usize = 40;
 pub(crate) const BORN_HOST_AT: usize = 48;
 
 /// Bytes of an IPv4 address and its port.

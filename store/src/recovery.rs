@@ -1,0 +1,635 @@
+//! Recovery: from what the disk holds to a log with a certain end, and queues and index that match it.
+//!
+//! # Where the scan begins
+//! After a clean stop everything derived is on disk, and only what lies beyond the queues' last entries is dispatched;
+//! the scan begins in the file of the last of them. After a crash it begins at the first record of the file that holds
+//! the checkpoint's `logics_physical_offset`; in the directory of an older broker, whose checkpoint has none, at the
+//! newest file whose first record was stored before the checkpoint's time. Queue entries from there on are taken away
+//! first and built anew, so whatever a crash left in them does not matter. The index may need an earlier beginning: it
+//! tells how far it reaches. At most `commitLogRecoverMaxNum` files are scanned, as in the reference.
+//!
+//! # Where the log ends
+//! The scan goes from record to record; each must have a known magic number, lengths that add up, a physical offset
+//! equal to its place, and a body that matches its checksum. A blank leads to the next file. At the first place with
+//! nothing valid, that is either the end of the log (a torn tail, or plain zeros) or damage in its middle, and the
+//! difference matters: cutting at damage loses every later message, going on at an end brings up bytes that are no
+//! messages of this log. The bytes after an end need not be zeros: the reference leaves what it cuts off where it
+//! is and writes over it, so complete records of an earlier generation, with physical offsets that fit their place,
+//! may follow the end.
+//!
+//! - Below the *known bound* there certainly were messages: some queue entry, the index or the checkpoint points there.
+//!   Damage below it is damage in the middle; the scan goes on at the next valid record.
+//! - Beyond the bound, after a clean stop, nothing was acknowledged that the queues do not know: the end.
+//! - Beyond the bound, after a crash, the next valid record counts only if it can have been written after the last
+//!   valid one: it was not stored earlier (an earlier generation was, the log's times never fall), and its queue offset
+//!   is not taken yet (an earlier generation's may be). Otherwise: the end.
+//!
+//! We leave zeros behind when we cut, so that there is no earlier generation to tell apart the next time.
+//!
+//! # What damage costs
+//! The records it hit, no more. Their places in their queues get fillers. In the log the damaged bytes become the body
+//! of a rollback record of the topic [`DAMAGED_TOPIC`], which no queue and no index shows: afterwards the log can be
+//! followed from record to record again, by this broker, by a slave, and by the reference, which would cut everything
+//! behind the damage. Every damaged range is reported.
+//!
+//! Header fields have no checksum. A queue offset that is not the next of its queue is therefore not believed if the
+//! queue's next record in the log contradicts it.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use common::message::sys_flag;
+
+use crate::checkpoint::{Checkpoint, CheckpointField};
+use crate::config::MessageStoreConfig;
+use crate::disk::Disk;
+use crate::dispatch::{Derived, MAX_GAP, NoArrivals, Targets};
+use crate::mapped_file::MappedFile;
+use crate::offset::{PhysicalOffset, QueueOffset};
+use crate::put::Message;
+use crate::record::decode::{Record, decode, property_crc_matches};
+use crate::record::encode::{RecordStyle, encode, patch};
+use crate::record::format::{
+    BLANK_BYTES, MAGIC_AT, MAGIC_BLANK, MAGIC_V1, MAGIC_V2, MIN_RECORD_BYTES, u32_at,
+};
+use crate::store::OpenError;
+
+/// The topic of the records that take the place of damaged ones.
+pub const DAMAGED_TOPIC: &str = "DAMAGED";
+
+/// How far recovery looks for the next message of a queue.
+const LOOK_AHEAD_RECORDS: usize = 4096;
+
+/// A part of the log that held messages and holds none that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where it begins.
+    pub begin: PhysicalOffset,
+    /// Where the next good record begins.
+    pub end: PhysicalOffset,
+}
+
+/// What recovery works on.
+pub(crate) struct Recovery<'a> {
+    pub(crate) config: &'a MessageStoreConfig,
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) derived: &'a Derived,
+    /// All files of the log, every byte readable.
+    pub(crate) files: Vec<MappedFile>,
+    pub(crate) is_clean: bool,
+}
+
+/// What recovery found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The files, published as far as they hold records.
+    pub(crate) files: Vec<MappedFile>,
+    /// Where the log ends.
+    pub(crate) end: u64,
+    /// The last record: physical offset and store time.
+    pub(crate) last: Option<(u64, i64)>,
+    /// What was lost.
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// Where the scan begins, and from where on what is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Plan {
+    scan_from: u64,
+    queues_from: u64,
+    index_from: u64,
+    /// There were messages below this offset.
+    known_bound: u64,
+}
+
+enum Step<'a> {
+    Record(Record<'a>),
+    Blank,
+    Invalid,
+}
+
+#[derive(Default)]
+struct Scan {
+    end: u64,
+    last: Option<(u64, i64)>,
+    damage: Vec<Damage>,
+    /// Most records that can have been lost.
+    lost_records: u64,
+}
+
+impl Recovery<'_> {
+    /// Runs the recovery.
+    pub(crate) fn run(mut self) -> Result<Recovered, OpenError> {
+        if self.files.is_empty() {
+            self.drop_everything_derived()?;
+            return Ok(Recovered {
+                files: Vec::new(),
+                end: 0,
+                last: None,
+                damage: Vec::new(),
+            });
+        }
+        let plan = self.plan();
+        tracing::info!(?plan, is_clean = self.is_clean, "recovering");
+        if !self.is_clean {
+            self.cut_queues(plan.queues_from)?;
+        }
+        let mut scan = self.scan(plan)?;
+        if !scan.damage.is_empty() {
+            // Entries and keys of what was lost may be there: build everything that was scanned anew.
+            let all = Plan {
+                queues_from: plan.scan_from,
+                index_from: plan.scan_from,
+                ..plan
+            };
+            self.cut_queues(plan.scan_from)?;
+            self.derived
+                .index
+                .truncate(plan.scan_from)
+                .map_err(self.failed("cut the index in"))?;
+            scan = self.scan(all)?;
+        }
+        for damage in &scan.damage {
+            let (begin, end) = (damage.begin.0, damage.end.0);
+            tracing::error!(
+                begin,
+                end,
+                "damage in the commit log: the messages in this range are lost"
+            );
+            self.repair(begin, end, scan.last.map_or(0, |(_, time_ms)| time_ms))
+                .map_err(self.failed("repair the commit log in"))?;
+        }
+        if self.is_clean {
+            self.cut_queues(scan.end)?;
+        }
+        self.derived
+            .index
+            .truncate(scan.end)
+            .map_err(self.failed("cut the index in"))?;
+        self.cut_log(scan.end, plan.scan_from)?;
+        self.correct_minimums()?;
+        if let Some((last, _)) = scan.last {
+            self.checkpoint.set(CheckpointField::ConfirmPhysicalOffset, last);
+        }
+        tracing::info!(end = scan.end, damaged_ranges = scan.damage.len(), "recovered");
+        Ok(Recovered {
+            files: self.files,
+            end: scan.end,
+            last: scan.last,
+            damage: scan.damage,
+        })
+    }
+
+    /// Without a log there is nothing that queues could point to.
+    fn drop_everything_derived(&self) -> Result<(), OpenError> {
+        for queue in self.derived.queues.all() {
+            self.derived
+                .queues
+                .delete(&queue)
+                .map_err(self.failed("delete a queue of"))?;
+        }
+        self.derived
+            .index
+            .truncate(0)
+            .map_err(self.failed("delete the index of"))
+    }
+
+    fn plan(&self) -> Plan {
+        let queues_end = self
+            .derived
+            .queues
+            .all()
+            .iter()
+            .map(|queue| queue.max_physical())
+            .max()
+            .unwrap_or(0);
+        let dispatched = self.checkpoint.get(CheckpointField::LogicsPhysicalOffset);
+        let indexed = self.derived.index.indexed();
+        let known_bound = queues_end.max(dispatched).max(indexed);
+        if self.is_clean {
+            let scan_from = self.files[self.newest_file_before(queues_end, None)].start();
+            return Plan {
+                scan_from,
+                queues_from: queues_end,
+                index_from: queues_end,
+                known_bound,
+            };
+        }
+        let start = if dispatched > 0 {
+            self.newest_file_before(dispatched, Some(self.recover_limit()))
+        } else {
+            self.newest_file_by_time()
+        };
+        let queues_from = if self.config.enable_accelerated_recovery && dispatched > 0 {
+            dispatched
+        } else {
+            self.files[start].start()
+        };
+        let mut plan = Plan {
+            scan_from: queues_from,
+            queues_from,
+            index_from: queues_from,
+            known_bound,
+        };
+        if self.derived.indexes_keys() && indexed < queues_from {
+            let reach = self.newest_file_before(indexed, Some(self.recover_limit()));
+            plan.index_from = self.files[reach].start().min(queues_from);
+            plan.scan_from = plan.index_from;
+        }
+        plan
+    }
+
+    /// The oldest file that recovery may go back to.
+    fn recover_limit(&self) -> usize {
+        self.files
+            .len()
+            .saturating_sub(self.config.commit_log_recover_max_num.max(1))
+    }
+
+    /// The newest file whose first record does not lie behind `offset`; the file at `limit` (else the oldest) when none
+    /// of those tried fits.
+    fn newest_file_before(&self, offset: u64, limit: Option<usize>) -> usize {
+        let oldest = self.recover_limit();
+        let fits = |index: &usize| {
+            let first = first_record(&self.files[*index]);
+            first.is_some_and(|record| record.physical_offset.0 <= offset && self.is_safe_for_index(&record))
+        };
+        (oldest..self.files.len()).rev().find(fits).or(limit).unwrap_or(0)
+    }
+
+    fn newest_file_by_time(&self) -> usize {
+        let time_ms = self.checkpoint.time_ms(CheckpointField::LogicsMsgTimestamp);
+        let oldest = self.recover_limit();
+        let fits = |index: &usize| {
+            let first = first_record(&self.files[*index]);
+            first
+                .is_some_and(|record| record.store_timestamp_ms <= time_ms && self.is_safe_for_index(&record))
+        };
+        (oldest..self.files.len()).rev().find(fits).unwrap_or(oldest)
+    }
+
+    fn is_safe_for_index(&self, record: &Record<'_>) -> bool {
+        let indexed_ms = self.checkpoint.time_ms(CheckpointField::IndexMsgTimestamp);
+        self.is_clean || !self.config.message_index_safe || record.store_timestamp_ms <= indexed_ms
+    }
+
+    fn scan(&self, plan: Plan) -> Result<Scan, OpenError> {
+        let mut scan = Scan::default();
+        let mut position = plan.scan_from;
+        while let Some(file) = self.file_at(position) {
+            match self.step(file, position) {
+                Step::Record(record) => {
+                    self.take(&record, plan, &mut scan)
+                        .map_err(self.failed("dispatch a record of"))?;
+                    scan.last = Some((position, record.store_timestamp_ms));
+                    position += u64::from(record.size_bytes);
+                }
+                Step::Blank => position = file.end(),
+                Step::Invalid => {
+                    let next = self
+                        .next_record_after(position, plan, &scan)
+                        .map_err(self.failed("scan"))?;
+                    let Some(next) = next else { break };
+                    scan.lost_records += (next - position) / MIN_RECORD_BYTES as u64;
+                    scan.damage.push(Damage {
+                        begin: PhysicalOffset(position),
+                        end: PhysicalOffset(next),
+                    });
+                    position = next;
+                }
+            }
+        }
+        scan.end = position;
+        Ok(scan)
+    }
+
+    /// Dispatches a record, unless its queue offset cannot be right.
+    fn take(&self, record: &Record<'_>, plan: Plan, scan: &mut Scan) -> io::Result<()> {
+        let position = record.physical_offset.0;
+        let mut targets = Targets {
+            queues: position >= plan.queues_from,
+            index: position >= plan.index_from,
+        };
+        if targets.queues && record.is_queued() && !self.is_numbered_right(record, scan)? {
+            tracing::error!(
+                topic = record.topic,
+                queue_id = record.queue_id,
+                queue_offset = record.queue_offset.0,
+                physical_offset = position,
+                "a record's queue offset contradicts its queue: the message is lost"
+            );
+            let end = PhysicalOffset(position + u64::from(record.size_bytes));
+            scan.damage.push(Damage {
+                begin: record.physical_offset,
+                end,
+            });
+            scan.lost_records += 1;
+            targets = Targets {
+                queues: false,
+                index: false,
+            };
+        }
+        self.derived.dispatch(record, targets, &NoArrivals)?;
+        Ok(())
+    }
+
+    /// Whether the record's queue offset fits its queue. A queue that begins again at 0 was deleted in between.
+    fn is_numbered_right(&self, record: &Record<'_>, scan: &Scan) -> io::Result<bool> {
+        let Some(queue) = self.derived.queues.find(record.topic, record.queue_id) else {
+            return Ok(true);
+        };
+        let (offset, end) = (record.queue_offset.0, queue.max_offset());
+        if queue.is_empty() || queue.kind() == crate::consume_queue::QueueKind::Batch || offset == end {
+            return Ok(true);
+        }
+        if offset > end && offset - end <= scan.lost_records {
+            return Ok(true);
+        }
+        let next = self.next_queue_offset(record);
+        if offset > end {
+            return Ok(offset - end <= MAX_GAP && next.is_none_or(|next| next > offset));
+        }
+        if offset == 0 && next == Some(1) {
+            self.derived.queues.delete(&queue)?;
+            return Ok(true);
+        }
+        // Dispatch drops what a queue has already.
+        Ok(true)
+    }
+
+    /// The queue offset of the next record of the same queue, if it is near.
+    fn next_queue_offset(&self, record: &Record<'_>) -> Option<u64> {
+        let mut position = record.physical_offset.0 + u64::from(record.size_bytes);
+        for _ in 0..LOOK_AHEAD_RECORDS {
+            let file = self.file_at(position)?;
+            match self.step(file, position) {
+                Step::Record(next) => {
+                    let is_same = next.topic == record.topic && next.queue_id == record.queue_id;
+                    if is_same && next.is_queued() {
+                        return Some(next.queue_offset.0);
+                    }
+                    position += u64::from(next.size_bytes);
+                }
+                Step::Blank => position = file.end(),
+                Step::Invalid => return None,
+            }
+        }
+        None
+    }
+
+    /// Where the log goes on after a place with nothing valid; `None` when that place is its end.
+    fn next_record_after(&self, position: u64, plan: Plan, scan: &Scan) -> io::Result<Option<u64>> {
+        if self.is_clean && position >= plan.known_bound {
+            return Ok(None);
+        }
+        for file in self.files.iter().filter(|file| file.end() > position) {
+            let from = if file.start() > position {
+                0
+            } else {
+                place(position - file.start()) + 1
+            };
+            let found = self.find_record(file, from, |record| {
+                record.physical_offset.0 < plan.known_bound || self.can_follow(record, scan)
+            })?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a record after a torn place is of this generation; see the module's text.
+    fn can_follow(&self, record: &Record<'_>, scan: &Scan) -> bool {
+        let is_later = scan
+            .last
+            .is_none_or(|(_, time_ms)| record.store_timestamp_ms >= time_ms);
+        let queue = self.derived.queues.find(record.topic, record.queue_id);
+        let is_free =
+            queue.is_none_or(|queue| !record.is_queued() || record.queue_offset.0 >= queue.max_offset());
+        is_later && is_free
+    }
+
+    /// The first valid record in a file, from a place on, that is accepted.
+    fn find_record(
+        &self,
+        file: &MappedFile,
+        from: usize,
+        is_accepted: impl Fn(&Record<'_>) -> bool,
+    ) -> io::Result<Option<u64>> {
+        const PIECE_BYTES: usize = 1 << 20;
+        let bytes = file.bytes(0..file.size()).unwrap_or(&[]);
+        let mut at = from;
+        while at < bytes.len() {
+            // Holes are skipped without reading them; a record may begin in the bytes before the data.
+            at = at.max(file.next_data(at)?.saturating_sub(MAGIC_AT));
+            let piece_end = (at + PIECE_BYTES).min(bytes.len());
+            for candidate in at..piece_end {
+                let magic = u32_at(bytes, candidate + MAGIC_AT);
+                if !matches!(magic, Some(MAGIC_V1 | MAGIC_V2)) {
+                    continue;
+                }
+                let position = file.start() + candidate as u64;
+                if let Step::Record(record) = self.step(file, position)
+                    && is_accepted(&record)
+                {
+                    return Ok(Some(position));
+                }
+            }
+            at = piece_end;
+        }
+        Ok(None)
+    }
+
+    /// What stands at a place: a record only if everything about it can be believed.
+    fn step<'f>(&self, file: &'f MappedFile, position: u64) -> Step<'f> {
+        let at = place(position - file.start());
+        let Some(bytes) = file.bytes(at..file.size()) else {
+            return Step::Invalid;
+        };
+        if u32_at(bytes, MAGIC_AT) == Some(MAGIC_BLANK) {
+            let is_whole = u32_at(bytes, 0).map(|size| size as usize) == Some(bytes.len());
+            return if is_whole { Step::Blank } else { Step::Invalid };
+        }
+        match decode(bytes) {
+            Ok(record) if self.is_believable(&record, bytes, position) => Step::Record(record),
+            _ => Step::Invalid,
+        }
+    }
+
+    fn is_believable(&self, record: &Record<'_>, bytes: &[u8], position: u64) -> bool {
+        let size = record.size_bytes as usize;
+        if record.physical_offset.0 != position || size + BLANK_BYTES > bytes.len() {
+            return false;
+        }
+        match (
+            self.config.check_crc_on_recover,
+            self.config.force_verify_prop_crc,
+        ) {
+            (false, _) => true,
+            (true, false) => record.body_matches_crc(),
+            (true, true) => property_crc_matches(&bytes[..size]),
+        }
+    }
+
+    fn file_at(&self, position: u64) -> Option<&MappedFile> {
+        let first = self.files.first()?;
+        let index = position.checked_sub(first.start())? / first.size() as u64;
+        self.files.get(usize::try_from(index).ok()?)
+    }
+
+    fn cut_queues(&self, limit: u64) -> Result<(), OpenError> {
+        let queues = &self.derived.queues;
+        for queue in queues.all() {
+            let is_left = queue
+                .cut_physical(queues.context(), limit)
+                .map_err(self.failed("cut a queue of"))?;
+            if !is_left {
+                queues
+                    .delete(&queue)
+                    .map_err(self.failed("delete an empty queue of"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn correct_minimums(&self) -> Result<(), OpenError> {
+        let log_min = self.files.first().map_or(0, MappedFile::start);
+        let queues = &self.derived.queues;
+        for queue in queues.all() {
+            queue
+                .correct_min(queues.context(), log_min)
+                .map_err(self.failed("correct a queue's minimum in"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes `end` the end of the log: later files go, zeros follow. After a crash what was scanned is synced too: it is
+    /// about to count as flushed.
+    fn cut_log(&mut self, end: u64, scanned_from: u64) -> Result<(), OpenError> {
+        let is_clean = self.is_clean;
+        let mut kept = Vec::with_capacity(self.files.len());
+        for mut file in std::mem::take(&mut self.files) {
+            if file.start() > end {
+                let path = file.path().to_owned();
+                self.disk
+                    .remove_file(&path)
+                    .map_err(OpenError::io("remove", &path))?;
+                continue;
+            }
+            let path = file.path().to_owned();
+            if end < file.end() {
+                file.truncate(place(end - file.start()))
+                    .map_err(OpenError::io("cut", &path))?;
+            }
+            if !is_clean && file.end() > scanned_from {
+                file.flush(0..file.published())
+                    .map_err(OpenError::io("sync", &path))?;
+            }
+            kept.push(file);
+        }
+        self.files = kept;
+        Ok(())
+    }
+
+    /// Puts records over a damaged range, so that the log can be followed through it.
+    fn repair(&mut self, begin: u64, end: u64, store_timestamp_ms: i64) -> io::Result<()> {
+        for file in self
+            .files
+            .iter_mut()
+            .filter(|file| file.start() < end && file.end() > begin)
+        {
+            let from = begin.max(file.start());
+            let at = place(from - file.start());
+            if file.end() <= end {
+                // Nothing of the file is good from here on.
+                let left = u32::try_from(file.size() - at).map_err(io::Error::other)?;
+                let mut blank = [0; BLANK_BYTES];
+                blank[..MAGIC_AT].copy_from_slice(&left.to_be_bytes());
+                blank[MAGIC_AT..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());
+                file.overwrite(at, &blank)?;
+            } else {
+                let damaged = file.bytes(at..at + place(end - from)).unwrap_or(&[]);
+                if let Some(record) = damaged_record(damaged, from, store_timestamp_ms) {
+                    file.overwrite(at, &record)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> OpenError + use<> {
+        let root = self.config.root();
+        move |source| OpenError::Io {
+            action,
+            path: root.clone(),
+            source,
+        }
+    }
+}
+
+/// The first record of a file, without its checksum: for choosing a file.
+fn first_record(file: &MappedFile) -> Option<Record<'_>> {
+    let record = decode(file.bytes(0..file.size())?).ok()?;
+    (record.physical_offset.0 == file.start()).then_some(record)
+}
+
+/// A record of exactly the length of the damaged bytes, with as many of them as fit as its body; `None` when they are
+/// too few for a record.
+fn damaged_record(damaged: &[u8], position: u64, store_timestamp_ms: i64) -> Option<Vec<u8>> {
+    let room = damaged
+        .len()
+        .checked_sub(MIN_RECORD_BYTES)
+        .filter(|room| *room > 0)?;
+    let topic = &DAMAGED_TOPIC[..DAMAGED_TOPIC.len().min(room)];
+    let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+    let message = Message {
+        topic,
+        queue_id: 0,
+        flag: 0,
+        sys_flag: sys_flag::TRANSACTION_ROLLBACK,
+        born_timestamp_ms: store_timestamp_ms,
+        born_host: nowhere,
+        store_host: nowhere,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        properties: "",
+        body: &damaged[damaged.len() - (room - topic.len())..],
+    };
+    let style = RecordStyle {
+        version_by_topic_length: false,
+        append_property_crc: false,
+    };
+    let mut record = Vec::with_capacity(damaged.len());
+    encode(&message, style, &mut record);
+    patch(
+        &mut record,
+        QueueOffset(0),
+        PhysicalOffset(position),
+        store_timestamp_ms,
+        style,
+    );
+    debug_assert_eq!(record.len(), damaged.len());
+    Some(record)
+}
+
+fn place(offset: u64) -> usize {
+    usize::try_from(offset).expect("inside a mapped file")
+}
+
+/// The abort file: there while the store is open, so that its presence at the start means a crash.
+pub(crate) fn write_abort(disk: &dyn Disk, root: &Path) -> io::Result<()> {
+    disk.write(&root.join("abort"), std::process::id().to_string().as_bytes())
+}
+
+/// Whether the last stop was no clean one.
+pub(crate) fn has_abort(disk: &dyn Disk, root: &Path) -> io::Result<bool> {
+    Ok(disk.read(&root.join("abort"))?.is_some())
+}
+
+/// Says that this stop is a clean one.
+pub(crate) fn remove_abort(disk: &Arc<dyn Disk>, root: &Path) -> io::Result<()> {
+    disk.remove_file(&root.join("abort"))?;
+    disk.sync_dir(root)
+}
