@@ -37,7 +37,9 @@ use crate::record::encode::RecordStyle;
 use crate::recovery::{self, Damage, Recovery};
 use crate::retention::Retention;
 use crate::services::Wakers;
-use crate::stats::{PUT_LATENCY_LIMITS_MS, Stats};
+use crate::stats::Stats;
+
+pub use crate::stats::PUT_LATENCY_LIMITS_MS;
 
 /// What a store needs from outside.
 #[derive(Clone)]

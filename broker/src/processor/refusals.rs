@@ -13,7 +13,8 @@ pub(crate) const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractic
 /// The answer to a send that was not stored.
 pub(crate) fn put_refused(error: &PutError, max_message_bytes: usize) -> Refusal {
     match error {
-        PutError::TopicTooLong { .. }
+        PutError::IllegalTopic
+        | PutError::TopicTooLong { .. }
         | PutError::BodyTooLarge { .. }
         | PutError::PropertiesTooLarge { .. }
         | PutError::RecordTooLarge { .. }
@@ -25,7 +26,7 @@ pub(crate) fn put_refused(error: &PutError, max_message_bytes: usize) -> Refusal
                  {max_message_bytes}B, msg properties length limit 32KB. Here: {error}"
             ),
         ),
-        PutError::PageCacheBusy { .. } => Refusal::new(
+        PutError::PageCacheBusy { .. } | PutError::Contended => Refusal::new(
             response_code::SYSTEM_BUSY,
             format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while. Here: {error}"),
         ),
@@ -47,13 +48,14 @@ pub(crate) fn flush_failed(error: &FlushError) -> Refusal {
 /// Reference: `PutMessageStatus`.
 pub(crate) fn put_status(error: &PutError) -> &'static str {
     match error {
-        PutError::TopicTooLong { .. }
+        PutError::IllegalTopic
+        | PutError::TopicTooLong { .. }
         | PutError::BodyTooLarge { .. }
         | PutError::RecordTooLarge { .. }
         | PutError::EmptyBatch
         | PutError::IllegalBatch(_) => "MESSAGE_ILLEGAL",
         PutError::PropertiesTooLarge { .. } => "PROPERTIES_SIZE_EXCEEDED",
-        PutError::PageCacheBusy { .. } => "OS_PAGE_CACHE_BUSY",
+        PutError::PageCacheBusy { .. } | PutError::Contended => "OS_PAGE_CACHE_BUSY",
         PutError::NotWritable(_) => "SERVICE_NOT_AVAILABLE",
     }
 }
