@@ -28,3 +28,6 @@ pub(crate) mod send_back;
 pub(crate) mod send_message;
 pub(crate) mod send_properties;
 pub(crate) mod send_target;
+
+#[cfg(test)]
+mod tests;

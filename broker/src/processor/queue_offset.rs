@@ -25,7 +25,10 @@ pub(crate) fn max_offset(broker: &Broker, request: Request<'_, GetMaxOffsetReque
 /// The offset of the oldest message.
 pub(crate) fn min_offset(broker: &Broker, request: Request<'_, GetMinOffsetRequestHeader<'_>>) -> Handled {
     let header = &request.header;
-    let offset = broker.store.min_offset(&header.topic, header.queue_id);
+    let offset = broker
+        .store
+        .queue_bounds(&header.topic, header.queue_id)
+        .map_or(0, |bounds| bounds.min.to_wire());
     Ok(Response::success()
         .header(&GetMinOffsetResponseHeader { offset })
         .into())

@@ -46,6 +46,6 @@ fn host_memory_bytes() -> u64 {
     static BYTES: OnceLock<u64> = OnceLock::new();
     *BYTES.get_or_init(|| {
         let info = rustix::system::sysinfo();
-        u64::from(info.totalram) * u64::from(info.mem_unit)
+        info.totalram * u64::from(info.mem_unit)
     })
 }
