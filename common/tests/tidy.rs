@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 5] = ["common", "remoting", "store", "namesrv", "broker"];
+const CRATES: [&str; 6] = ["common", "remoting", "store", "namesrv", "broker", "loadgen"];
 
 /// One line of a source file.
 struct Line {

@@ -1,0 +1,283 @@
+//! `e2e`: latency at a fixed rate, from the intended sending to the message in the consumer's hands.
+//!
+//! Message n is due at start + n / rate, whatever happened to those before it, and its latency counts from then: a server
+//! that stalls for a second delays all messages of that second, and all of them are in the percentiles (no coordinated
+//! omission). The intended time travels in the body. Each queue has one long-polling pull.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use common::clock::{Clock, SystemClock};
+use remoting::codes::response_code;
+
+use crate::records;
+use crate::report::{Errors, Latency, Report};
+use crate::requests::{self, Destination, PULL_SUBSCRIPTION, PULL_SUSPEND};
+use crate::sockets::Sockets;
+use crate::target::{Meter, Target};
+use crate::template::{FIRST_OPAQUE, Stamp, Template};
+
+const SUSPEND_MS: u64 = 15_000;
+const WAIT: Duration = Duration::from_millis(100);
+/// How long to wait for messages after the last was sent.
+const LINGER: Duration = Duration::from_secs(10);
+/// Messages sent but not answered; beyond, the server cannot keep the rate at all.
+const MAX_IN_FLIGHT: u64 = 100_000;
+
+/// Send at a fixed rate and receive by long polling
+#[derive(Args, Clone, Debug)]
+pub struct EndToEnd {
+    #[command(flatten)]
+    target: Target,
+    /// Messages per second
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    rate: u64,
+    /// For so long
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Messages of the first seconds are sent but not measured
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=600))]
+    warmup_seconds: u64,
+    /// Bytes of a body
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(8..=1_000_000))]
+    size: u32,
+    /// Connections that send
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    connections: u32,
+}
+
+impl EndToEnd {
+    /// What the run is told of its target.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Warms up, measures, reports.
+    pub fn run(&self) -> Result<Report> {
+        // Sleeps shall end when they are due, not when it suits the kernel (50 us later).
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        let mut course = Course::open(self)?;
+        course.run(self.rate * self.warmup_seconds)?;
+        let meter = Meter::start(&self.target)?;
+        let started = Instant::now();
+        let outcome = course.run(self.rate * self.seconds)?;
+        let mut report = Report::new(
+            outcome.received,
+            outcome.answered,
+            started.elapsed(),
+            outcome.errors,
+        );
+        report.latency_us = Some(outcome.send_latency.summary());
+        report.end_to_end_us = Some(outcome.latency.summary());
+        meter.finish(report, outcome.received)
+    }
+}
+
+/// Connections of producers (all but the last) and of the consumer (the last).
+struct Course {
+    sockets: Sockets,
+    sends: Vec<Template>,
+    pulls: Vec<Pull>,
+    rate: u64,
+    next_key: u64,
+    clock: SystemClock,
+}
+
+struct Pull {
+    template: Template,
+    offset: i64,
+}
+
+/// What one run measured.
+struct Outcome {
+    answered: u64,
+    received: u64,
+    send_latency: Latency,
+    latency: Latency,
+    errors: Errors,
+}
+
+impl Course {
+    fn open(mode: &EndToEnd) -> Result<Self> {
+        let target = &mode.target;
+        let (dialect, topic) = (target.header, target.topic.as_str());
+        let consumer = mode.connections as usize;
+        let mut sockets = Sockets::connect(target.address, consumer + 1)?;
+        let body = requests::body(mode.size as usize);
+        let destination = |queue_id| Destination {
+            dialect,
+            topic,
+            queue_id,
+            queues: target.queues,
+        };
+        let queues = 0..usize::from(target.queues);
+        for queue in queues.clone() {
+            let answer = sockets.call(0, requests::send(destination(queue), b"first", 1), "queueOffset")?;
+            ensure!(
+                answer.code == 0,
+                "first message: {} {}",
+                answer.code,
+                answer.remark
+            );
+        }
+        let client_id = format!("127.0.0.1@load{}", std::process::id());
+        let answer = sockets.call(consumer, requests::heartbeat(dialect, &client_id, topic), "")?;
+        ensure!(answer.code == 0, "heartbeat: {} {}", answer.code, answer.remark);
+        // The first messages become visible when they are dispatched, soon after they are answered.
+        std::thread::sleep(LINGER / 10);
+        let sys_flag = PULL_SUSPEND | PULL_SUBSCRIPTION;
+        let mut pulls = Vec::new();
+        for queue in queues.clone() {
+            let answer = sockets.call(consumer, requests::max_offset(dialect, topic, queue), "offset")?;
+            pulls.push(Pull {
+                template: requests::pull(dialect, topic, queue, sys_flag, SUSPEND_MS),
+                offset: answer
+                    .number
+                    .with_context(|| format!("no offset of queue {queue}"))?,
+            });
+        }
+        let clock = SystemClock::new();
+        let mut course = Self {
+            sends: queues
+                .map(|queue| requests::send(destination(queue), &body, 1))
+                .collect(),
+            pulls,
+            sockets,
+            rate: mode.rate,
+            next_key: clock.wall_ms().unsigned_abs() << 20,
+            clock,
+        };
+        course.pull((0..course.pulls.len()).collect())?;
+        Ok(course)
+    }
+
+    fn run(&mut self, total: u64) -> Result<Outcome> {
+        let mut outcome = Outcome {
+            answered: 0,
+            received: 0,
+            send_latency: Latency::new(),
+            latency: Latency::new(),
+            errors: Errors::default(),
+        };
+        let started = Instant::now();
+        let give_up = started + self.due(total) + LINGER;
+        let mut sent = 0;
+        let mut ready = Vec::new();
+        while sent < total || outcome.answered < total || outcome.received + outcome.errors.count() < total {
+            ensure!(
+                Instant::now() < give_up,
+                "of {total} messages {} arrived within {LINGER:?} of the end",
+                outcome.received
+            );
+            sent = self.send_due(sent, total, started)?;
+            ensure!(
+                sent - outcome.answered <= MAX_IN_FLIGHT,
+                "the server cannot keep up"
+            );
+            let wait = match sent < total {
+                true => self.due(sent).saturating_sub(started.elapsed()).min(WAIT),
+                false => WAIT,
+            };
+            self.sockets.wait(wait, &mut ready)?;
+            for &index in &ready {
+                if index == self.consumer() {
+                    self.take_messages(started, &mut outcome)?;
+                } else {
+                    self.take_answers(index, started, &mut outcome)?;
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// When message `number` is due, after the start.
+    fn due(&self, number: u64) -> Duration {
+        Duration::from_nanos((u128::from(number) * 1_000_000_000 / u128::from(self.rate)) as u64)
+    }
+
+    fn consumer(&self) -> usize {
+        self.sockets.len() - 1
+    }
+
+    fn send_due(&mut self, mut sent: u64, total: u64, started: Instant) -> Result<u64> {
+        let producers = self.consumer() as u64;
+        let elapsed = started.elapsed();
+        let first = sent;
+        while sent < total && self.due(sent) <= elapsed {
+            let stamp = Stamp {
+                key: self.next_key,
+                born_ms: self.clock.wall_ms(),
+                intended_ns: Some(self.due(sent).as_nanos() as u64),
+                ..Stamp::opaque(FIRST_OPAQUE + sent as u32)
+            };
+            self.next_key += 1;
+            let queue = sent as usize % self.sends.len();
+            let connection = (sent % producers) as usize;
+            self.sockets
+                .connection(connection)
+                .push(self.sends[queue].stamp(stamp));
+            sent += 1;
+        }
+        for connection in (first..sent).take(producers as usize) {
+            self.sockets.flush((connection % producers) as usize)?;
+        }
+        Ok(sent)
+    }
+
+    fn take_answers(&mut self, index: usize, started: Instant, outcome: &mut Outcome) -> Result<()> {
+        let rate = u128::from(self.rate);
+        self.sockets.connection(index).receive(|response| {
+            let number = response.opaque.wrapping_sub(FIRST_OPAQUE);
+            let due = Duration::from_nanos((u128::from(number) * 1_000_000_000 / rate) as u64);
+            outcome.answered += 1;
+            outcome.send_latency.record(started.elapsed().saturating_sub(due));
+            if response.code != 0 {
+                outcome.errors.record(response.code, || response.remark());
+            }
+            Ok(())
+        })
+    }
+
+    fn take_messages(&mut self, started: Instant, outcome: &mut Outcome) -> Result<()> {
+        let consumer = self.consumer();
+        let pulls = &mut self.pulls;
+        let mut answered = Vec::new();
+        self.sockets.connection(consumer).receive(|response| {
+            let index = response.opaque.wrapping_sub(FIRST_OPAQUE) as usize;
+            let pull = pulls.get_mut(index).context("an answer to a pull nobody sent")?;
+            let now = started.elapsed();
+            match response.code {
+                response_code::SUCCESS => {
+                    outcome.received += records::for_each(response.body, |record| {
+                        let intended = records::body_of(record)?
+                            .first_chunk()
+                            .context("a body too short")?;
+                        let intended = Duration::from_nanos(u64::from_be_bytes(*intended));
+                        outcome.latency.record(now.saturating_sub(intended));
+                        Ok(())
+                    })?;
+                }
+                response_code::PULL_NOT_FOUND | response_code::PULL_RETRY_IMMEDIATELY => {}
+                code => ensure!(false, "pull: {code} {}", response.remark()),
+            }
+            pull.offset = response.number("nextBeginOffset").context("no nextBeginOffset")?;
+            answered.push(index);
+            Ok(())
+        })?;
+        self.pull(answered)
+    }
+
+    fn pull(&mut self, queues: Vec<usize>) -> Result<()> {
+        let consumer = self.consumer();
+        for queue in queues {
+            let pull = &mut self.pulls[queue];
+            let stamp = Stamp {
+                queue_offset: pull.offset,
+                ..Stamp::opaque(FIRST_OPAQUE + queue as u32)
+            };
+            self.sockets.connection(consumer).push(pull.template.stamp(stamp));
+        }
+        self.sockets.flush(consumer)
+    }
+}
