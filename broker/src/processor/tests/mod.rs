@@ -5,6 +5,7 @@
 //!   TestBroker::settle    dispatches what was stored, resumes what waited for it
 //! ```
 
+mod admin;
 mod clients;
 mod offsets;
 mod pull;
@@ -110,6 +111,7 @@ fn tick(service: &mut impl Service, clock: &ManualClock) {
 
 /// Small files, so that a broker costs little.
 fn configuration(root: &Path, changes: &[(&str, &str)], clock: Arc<ManualClock>) -> Configuration {
+    let file = root.join("broker.conf");
     let root = root.display().to_string();
     let small = [
         ("storePathRootDir", root.as_str()),
@@ -127,7 +129,7 @@ fn configuration(root: &Path, changes: &[(&str, &str)], clock: Arc<ManualClock>)
         );
     }
     settings.settle().expect("settings that a start accepts");
-    Configuration::new(settings, None, clock)
+    Configuration::new(settings, Some(&file), clock)
 }
 
 /// One peer of the broker.
