@@ -14,7 +14,6 @@ use common_server::TestServers;
 use remoting::codes::ALL_REQUESTS;
 
 const FRAMES_PER_SERVER: usize = 50_000;
-const FRAMES_PER_CONNECTION: usize = 25;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -133,23 +132,23 @@ fn odd_request(random: &mut Random) -> Vec<u8> {
     frame(0, header.as_bytes(), &body)
 }
 
-/// One attack: an odd request, a mutation of one, or plain garbage.
-fn hostile_bytes(random: &mut Random) -> Vec<u8> {
+/// One attack, and whether it may end its connection: an odd request does not, a mutation of one or plain garbage does.
+fn hostile_bytes(random: &mut Random) -> (Vec<u8>, bool) {
     let mut bytes = odd_request(random);
-    match random.below(8) {
-        0..=2 => {}
-        3 => {
+    match random.below(16) {
+        0..=10 => return (bytes, false),
+        11 => {
             for _ in 0..=random.below(8) {
                 let at = random.below(bytes.len());
                 bytes[at] ^= 1 << random.below(8);
             }
         }
-        4 => bytes.truncate(random.below(bytes.len())),
-        5 => {
+        12 => bytes.truncate(random.below(bytes.len())),
+        13 => {
             let length = [0u32, 1, 3, 4, 0x7FFF_FFFF, 0x8000_0000, u32::MAX, 16_777_217][random.below(8)];
             bytes[..4].copy_from_slice(&length.to_be_bytes());
         }
-        6 => {
+        14 => {
             let size = random.below(60);
             let header = random.bytes(size);
             bytes = frame(1, &header, &[]);
@@ -159,11 +158,12 @@ fn hostile_bytes(random: &mut Random) -> Vec<u8> {
             bytes = random.bytes(size);
         }
     }
-    bytes
+    (bytes, true)
 }
 
-/// Sends a burst on a connection of its own and waits until the server has closed it.
-fn attack(server: SocketAddr, random: &mut Random) {
+/// Sends frames on a connection of its own up to one that may end it, and waits until the server has closed it.
+/// Returns how many were sent.
+fn attack(server: SocketAddr, random: &mut Random) -> usize {
     let mut socket = TcpStream::connect_timeout(&server, PATIENCE).expect("the server accepts connections");
     socket
         .set_read_timeout(Some(PATIENCE))
@@ -171,21 +171,25 @@ fn attack(server: SocketAddr, random: &mut Random) {
     socket
         .set_write_timeout(Some(PATIENCE))
         .expect("a timeout can be set");
-    for _ in 0..FRAMES_PER_CONNECTION {
-        // The server may have closed after a malformed frame; the rest of the burst goes nowhere.
-        if socket.write_all(&hostile_bytes(random)).is_err() {
-            return;
+    let mut sent = 0;
+    loop {
+        let (bytes, is_last) = hostile_bytes(random);
+        socket
+            .write_all(&bytes)
+            .expect("the server reads what comes before a malformed frame");
+        sent += 1;
+        if is_last {
+            break;
         }
     }
-    if socket.shutdown(Shutdown::Write).is_err() {
-        return;
-    }
+    // The server may have closed already: then there is nothing left to tell it.
+    let _ = socket.shutdown(Shutdown::Write);
     let mut sink = [0; 4096];
     loop {
         match socket.read(&mut sink) {
-            Ok(0) => return,
+            Ok(0) => return sent,
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return sent,
             Err(error) => panic!("the server left the connection hanging: {error}"),
         }
     }
@@ -230,12 +234,14 @@ fn hostile_frames_harm_nobody() {
     let servers = TestServers::start();
     for server in [servers.broker_address(), servers.namesrv_address()] {
         let mut random = Random(seed);
-        for burst in 0..frames / FRAMES_PER_CONNECTION {
-            attack(server, &mut random);
-            if burst % 200 == 0 {
+        let (mut sent, mut connections) = (0, 0);
+        while sent < frames {
+            sent += attack(server, &mut random);
+            connections += 1;
+            if connections % 1_000 == 0 {
                 assert!(
                     is_served(server),
-                    "a healthy client is served after burst {burst} of seed {seed}"
+                    "a healthy client is served after {sent} frames of seed {seed}"
                 );
             }
         }
