@@ -163,7 +163,8 @@ fn setting_a_topic_to_what_it_is_keeps_its_version() {
 fn topics_that_must_not_be_made_are_refused() {
     let broker = TestBroker::new();
     let client = broker.client();
-    let cases: [(&[(&str, &str)], i32, &str); 7] = [
+    type Changes = &'static [(&'static str, &'static str)];
+    let cases: [(Changes, i32, &str); 7] = [
         (
             &[("topic", "a b")],
             29,
