@@ -5,7 +5,7 @@
 //!   service      background work: one lifecycle for all of it
 //!   random       choices that need no secrecy
 //!   properties   Java .properties text and one declaration per config struct
-//!   local_time   the hour of the day, the next midnight, times as text, in the host's time zone
+//!   local_time   the hour of the day, the next midnight, file names, in the host's time zone
 //!   small_file   files replaced as a whole
 //!   log          console and rolling log files
 //!   names        system topics and groups, %RETRY% and %DLQ% names, validation

@@ -1,14 +1,14 @@
-//! Wall time as the host's time zone shows it: for what happens at an hour of the day, and for text that people read.
+//! Wall time as the host's time zone shows it: for what happens at an hour of the day or at midnight, and for file names.
 //!
-//! The zone is the one of `TZ` or of the host, read once; a host that has none is in UTC.
+//! The zone is the one of `TZ` or of the host; a host that has none is in UTC.
 
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
 /// The hour of the day, 0 to 23.
 pub fn hour(wall_ms: i64) -> u32 {
-    u32::try_from(civil(wall_ms).hour()).unwrap_or_default()
+    let here = timestamp(wall_ms).to_zoned(TimeZone::system());
+    u32::try_from(here.hour()).unwrap_or_default()
 }
 
 /// When the next day begins.
@@ -16,13 +16,9 @@ pub fn next_midnight_ms(wall_ms: i64) -> i64 {
     next_midnight_in(&TimeZone::system(), wall_ms)
 }
 
-/// `2026-01-02#03:04:05:006`, as JSON bodies show times. Reference: `UtilAll.timeMillisToHumanString2` and its kin.
-pub fn human_text(wall_ms: i64) -> String {
-    text_in(&TimeZone::system(), wall_ms)
-}
-
-fn civil(wall_ms: i64) -> DateTime {
-    timestamp(wall_ms).to_zoned(TimeZone::system()).datetime()
+/// `yyyyMMddHHmmssSSS`, the name of an index file. Reference: `UtilAll.timeMillisToHumanString`.
+pub fn file_stamp(wall_ms: i64) -> String {
+    file_stamp_in(&TimeZone::system(), wall_ms)
 }
 
 /// Times that no calendar holds read as the epoch: they come from messages, and must not stop anyone.
@@ -38,10 +34,10 @@ fn next_midnight_in(zone: &TimeZone, wall_ms: i64) -> i64 {
         .map_or(i64::MAX, |midnight| midnight.timestamp().as_millisecond())
 }
 
-fn text_in(zone: &TimeZone, wall_ms: i64) -> String {
+fn file_stamp_in(zone: &TimeZone, wall_ms: i64) -> String {
     let time = timestamp(wall_ms).to_zoned(zone.clone()).datetime();
     format!(
-        "{:04}-{:02}-{:02}#{:02}:{:02}:{:02}:{:03}",
+        "{:04}{:02}{:02}{:02}{:02}{:02}{:03}",
         time.year(),
         time.month(),
         time.day(),
@@ -69,17 +65,17 @@ mod tests {
     }
 
     #[test]
-    fn text_shows_every_part_down_to_the_millisecond() {
-        assert_eq!(text_in(&TimeZone::UTC, 2), "1970-01-01#00:00:00:002");
-        assert_eq!(
-            text_in(&TimeZone::fixed(jiff::tz::offset(8)), DAY_MS + 61_007),
-            "1970-01-02#08:01:01:007"
-        );
-        assert_eq!(text_in(&TimeZone::UTC, i64::MAX), "1970-01-01#00:00:00:000");
+    fn file_stamps_show_every_part_down_to_the_millisecond() {
+        let east = TimeZone::fixed(jiff::tz::offset(8));
+        assert_eq!(file_stamp_in(&TimeZone::UTC, 2), "19700101000000002");
+        assert_eq!(file_stamp_in(&east, DAY_MS + 61_007), "19700102080101007");
+        assert_eq!(file_stamp_in(&TimeZone::UTC, i64::MAX), "19700101000000000");
     }
 
     #[test]
-    fn the_host_has_an_hour() {
-        assert!(hour(0) < 24 && next_midnight_ms(0) > 0 && human_text(0).len() == 23);
+    fn hours_follow_each_other_where_the_host_is() {
+        let first = hour(1_795_377_329_672);
+        assert_eq!(hour(1_795_377_329_672 + 3_600_000), (first + 1) % 24);
+        assert!(next_midnight_ms(0) > 0 && file_stamp(0).len() == 17);
     }
 }

@@ -25,10 +25,10 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use common::clock::Clock;
+use common::local_time;
 
 use crate::config::MessageStoreConfig;
 use crate::disk::Disk;
-use crate::local_time;
 use crate::mapped_file::MappedTable;
 use crate::offset::PhysicalOffset;
 use crate::store::OpenError;

@@ -46,7 +46,6 @@ pub mod dispatch;
 pub mod flush;
 pub mod get;
 mod index_file;
-mod local_time;
 mod mapped_file;
 mod mapped_file_queue;
 pub mod offset;

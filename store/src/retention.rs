@@ -16,11 +16,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::clock::Now;
+use common::local_time;
 use common::names::{LMQ_PREFIX, SCHEDULE_TOPIC, is_system_topic};
 use common::service::Next;
 
 use crate::config::MessageStoreConfig;
-use crate::local_time;
 use crate::put::WriteRefusal;
 use crate::store::Store;
 
