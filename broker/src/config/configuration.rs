@@ -7,7 +7,8 @@
 //!
 //! A change is taken whole or not at all: known keys, none of the black list, values that can be read and that a start
 //! would accept. Only then it is written, and only when it is written it takes effect. Reference: `Configuration`,
-//! which skips unknown keys and unreadable values without a word.
+//! which skips unknown keys and unreadable
+//! values without a word, and writes every key, defaults included.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -111,7 +112,7 @@ impl Configuration {
     /// Every key with its chosen value as properties text, keys sorted, and the version of the whole.
     pub fn text(&self) -> (String, DataVersion) {
         let chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
-        (text_of(&chosen.settings), chosen.version)
+        (text_of(&chosen.settings.pairs()), chosen.version)
     }
 
     /// Takes a change of some keys, or refuses it whole.
@@ -120,6 +121,7 @@ impl Configuration {
         let mut next = chosen.settings.clone();
         for (key, value) in changes {
             change(&mut next, key, value)?;
+            next.given.insert(key.clone());
         }
         next.settle()?;
         let updated = difference(&chosen.settings, &next);
@@ -131,7 +133,7 @@ impl Configuration {
     }
 
     fn persist(&self, settings: &Settings) -> Result<(), UpdateError> {
-        small_file::replace(&self.path, text_of(settings).as_bytes()).map_err(|source| {
+        small_file::replace(&self.path, text_of(&settings.given_pairs()).as_bytes()).map_err(|source| {
             UpdateError::Unwritable {
                 path: self.path.clone(),
                 source,
@@ -157,8 +159,8 @@ impl Configuration {
     }
 }
 
-fn text_of(settings: &Settings) -> String {
-    format_properties(&settings.pairs().into_iter().collect::<Vec<_>>())
+fn text_of(pairs: &BTreeMap<&str, String>) -> String {
+    format_properties(&pairs.iter().collect::<Vec<_>>())
 }
 
 fn change(settings: &mut Settings, key: &str, value: &str) -> Result<(), UpdateError> {
@@ -299,6 +301,17 @@ mod tests {
         assert_eq!(running.shown("mappedFileSizeCommitLog"), "8192");
         let restarted = Settings::load(Some(&running.directory.path().join("broker.conf")), None).unwrap();
         assert_eq!(restarted.settings.store.mapped_file_size_commit_log, 8192);
+    }
+
+    #[test]
+    fn the_file_holds_what_was_given_and_no_defaults() {
+        let running = Running::new("# mine\nlistenPort=20911\n");
+        running.update("brokerPermission", "4").unwrap();
+        assert_eq!(
+            running.file("broker.conf"),
+            "brokerPermission=4\nlistenPort=20911\n"
+        );
+        assert_eq!(running.shown("haListenPort"), "20912");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! tools keep their own there; a warning names the known key it resembles. What cannot be read, or asks for what this
 //! broker does not have, is an error here, before a file or a port is touched. The reference ignores both silently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -97,6 +97,9 @@ pub struct Settings {
     pub store: MessageStoreConfig,
     /// Keys without a struct, verbatim.
     pub unknown: BTreeMap<String, String>,
+    /// The keys that somebody gave a value. Only these are written back: the others keep following their defaults,
+    /// which may depend on the host and on other keys.
+    pub given: BTreeSet<String>,
 }
 
 /// Who a broker is to others.
@@ -133,6 +136,7 @@ impl Settings {
         if let Some(path) = file {
             let origin = path.display().to_string();
             for (key, value) in parse_properties(&read(path)?) {
+                settings.given.insert(key.clone());
                 if !settings.set(&origin, &key, &value)? {
                     warnings.extend(unknown_key_warning(&origin, &key));
                     settings.unknown.insert(key, value);
@@ -186,6 +190,13 @@ impl Settings {
         pairs.extend(self.client.pairs());
         pairs.extend(self.server.pairs());
         pairs.extend(self.store.pairs());
+        pairs
+    }
+
+    /// The keys that were given, with their values.
+    pub fn given_pairs(&self) -> BTreeMap<&str, String> {
+        let mut pairs = self.pairs();
+        pairs.retain(|key, _| self.given.contains(*key));
         pairs
     }
 

@@ -7,7 +7,7 @@ use remoting::fields::NoHeader;
 use remoting::header::{ExportRocksDbConfigToJsonRequestHeader, GetBrokerConfigResponseHeader};
 use remoting::request::{Handled, Refusal, Request, Response};
 
-use super::{invalid_parameter, write_now};
+use super::{invalid_parameter, wait_registered, write_now};
 use crate::broker::Broker;
 use crate::config::UpdateError;
 
@@ -22,6 +22,7 @@ pub(crate) fn update(broker: &Broker, request: Request<'_, NoHeader>) -> Handled
     tracing::info!(?changes, ?updated, %peer, "configuration changed");
     if updated.changed.iter().any(|key| key == "brokerPermission") {
         broker.topics.raise_version();
+        wait_registered(broker);
     }
     let response = Response::success();
     if updated.after_restart.is_empty() {

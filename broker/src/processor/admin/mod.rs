@@ -23,10 +23,16 @@ pub(crate) mod progress;
 pub(crate) mod stats;
 pub(crate) mod topic;
 
+use std::time::Duration;
+
 use remoting::codes::response_code;
 use remoting::request::Refusal;
 
+use crate::broker::Broker;
 use crate::registry::persist::Table;
+
+/// How long an answer waits for the name servers: the operator's next question goes to one of them.
+const REGISTRATION_WAIT: Duration = Duration::from_secs(3);
 
 /// Writes the file of a table that was just changed.
 fn write_now(table: &dyn Table) -> Result<(), Refusal> {
@@ -35,6 +41,11 @@ fn write_now(table: &dyn Table) -> Result<(), Refusal> {
             "changed in memory, but not on disk, and tried again: {error}"
         ))
     })
+}
+
+/// Lets the name servers know what was changed. One that does not answer now will hear of it when it can.
+fn wait_registered(broker: &Broker) {
+    let _ = broker.registration.wait(REGISTRATION_WAIT);
 }
 
 fn invalid_parameter(remark: impl ToString) -> Refusal {

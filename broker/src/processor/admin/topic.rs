@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::names;
 use remoting::body::{
@@ -20,15 +19,13 @@ use store::QueueOffset;
 
 use super::attributes::{self, Edits};
 use super::page::Page;
-use super::{invalid_parameter, write_now};
+use super::{invalid_parameter, wait_registered, write_now};
 use crate::broker::Broker;
 use crate::processor::json::{parse_body, to_body};
 use crate::registry::topics::perm;
 
 /// Most queues of a topic; each is a directory of the store, and consumers share them.
 const QUEUE_LIMIT: i32 = 65_536;
-/// How long an answer waits for the name servers: the operator's next question goes to one of them.
-const REGISTRATION_WAIT: Duration = Duration::from_secs(3);
 
 /// UPDATE_AND_CREATE_TOPIC.
 pub(crate) fn update_and_create(broker: &Broker, request: Request<'_, CreateTopicRequestHeader>) -> Handled {
@@ -136,8 +133,7 @@ fn put(broker: &Broker, wanted: TopicConfig, edits: &Edits) -> Result<(), Refusa
 /// Writes the table and lets the name servers know, then answers.
 fn settle(broker: &Broker) -> Handled {
     write_now(broker.topics.as_ref())?;
-    // One that cannot be reached will hear of it when it can; the topic exists in any case.
-    let _ = broker.registration.wait(REGISTRATION_WAIT);
+    wait_registered(broker);
     Ok(Response::success().into())
 }
 
