@@ -324,6 +324,23 @@ impl Store {
         Ok(())
     }
 
+    /// Whether there is a message at this offset, near enough to the log's end to be in memory still.
+    ///
+    /// Reference: `DefaultMessageStore.checkInMemByConsumeOffset`.
+    pub fn is_in_memory(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> bool {
+        let entries = self.queue_entries(topic, queue_id, offset, 1);
+        let behind_bytes = |entry: &QueueEntry| self.log.end().saturating_sub(entry.physical_offset.0);
+        entries.first().is_some_and(|entry| {
+            entry.queue_offset <= offset
+                && behind_bytes(entry) <= self.in_memory_bytes(&self.options.config.get())
+        })
+    }
+
+    /// How far behind the log's end messages count as in memory.
+    fn in_memory_bytes(&self, config: &MessageStoreConfig) -> u64 {
+        self.memory_bytes() / 100 * config.access_message_in_memory_max_ratio
+    }
+
     /// The queue ids of a topic that hold messages, ascending.
     pub fn queues_of(&self, topic: &str) -> Vec<i32> {
         self.derived.queues.queues_of(topic)
@@ -381,7 +398,7 @@ impl<'a> Reading<'a> {
             out,
             max_bytes: max_bytes.clamp(MIN_GET_BYTES, MAX_GET_BYTES),
             log_end: store.log.end(),
-            memory_bytes: store.memory_bytes() / 100 * config.access_message_in_memory_max_ratio,
+            memory_bytes: store.in_memory_bytes(config),
             status: GetStatus::NoMatchedMessage,
             next: request.offset.unsigned_abs(),
             message_count: 0,

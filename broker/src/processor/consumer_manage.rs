@@ -8,10 +8,10 @@ use remoting::header::{
     UpdateConsumerOffsetRequestHeader,
 };
 use remoting::request::{Handled, Refusal, Request, Response};
+use store::QueueOffset;
 
 use crate::broker::Broker;
 use crate::processor::json::to_body;
-use crate::processor::recency;
 
 /// The client ids of a group: what its members divide the queues by.
 pub(crate) fn consumer_list(
@@ -81,7 +81,9 @@ pub(crate) fn query_offset(
             "Not found, do not set to zero, maybe this group boot first",
         ));
     }
-    if broker.store.min_offset(topic, queue_id) <= 0 && recency::is_in_memory(broker, topic, queue_id, 0) {
+    if broker.store.min_offset(topic, queue_id) <= 0
+        && broker.store.is_in_memory(topic, queue_id, QueueOffset(0))
+    {
         return Ok(found(0));
     }
     Err(not_found(

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   send_message     10 310 320        send_target, send_properties, batch_body   what a send asks for
-//!   send_back        36                refusals, json, recency                    what they share
+//!   send_back        36                refusals, json                             what they share
 //!   reply_message    324 325
 //!   pull_message     11 361            pull_checks                                who may pull what
 //!   client_manage    34 35 46
@@ -21,7 +21,6 @@ pub(crate) mod pull_message;
 pub(crate) mod query_message;
 pub(crate) mod queue_lock;
 pub(crate) mod queue_offset;
-pub(crate) mod recency;
 pub(crate) mod refusals;
 pub(crate) mod reply_message;
 pub(crate) mod send_back;

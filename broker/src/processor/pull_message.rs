@@ -17,12 +17,14 @@ use remoting::body::group::SubscriptionGroupConfig;
 use remoting::codes::response_code;
 use remoting::header::{PullMessageRequestHeader, PullMessageResponseHeader};
 use remoting::request::{Handled, Outcome, Response};
-use store::{GetOutcome, GetRequest, GetStatus};
+use store::{GetOutcome, GetRequest, GetStatus, QueueOffset};
 
 use crate::broker::Broker;
 use crate::filter::tags::TagsFilter;
 use crate::processor::pull_checks::{self, CheckedPull, PullRequest};
-use crate::processor::recency;
+
+/// A consumer so few messages behind reads from memory; only for others that is looked up.
+const NEAR_END_MESSAGES: i64 = 1_000;
 
 /// Answers a pull, or holds it.
 pub(crate) fn pull_message(broker: &Broker, request: PullRequest<'_>) -> Handled {
@@ -103,13 +105,15 @@ fn get(
     broker.store.get(&request, records)
 }
 
+/// Whether the messages were written too long ago to be in memory: reading them would keep a connection's task waiting.
 fn reads_old_messages(broker: &Broker, header: &PullMessageRequestHeader<'_>) -> bool {
-    recency::reads_from_disk(
-        broker,
-        &stored_topic(header),
-        header.queue_id,
-        header.queue_offset,
-    )
+    let (topic, queue_id) = (stored_topic(header), header.queue_id);
+    let Ok(offset) = u64::try_from(header.queue_offset) else {
+        return false;
+    };
+    let end = broker.store.max_offset(&topic, queue_id);
+    header.queue_offset < end - NEAR_END_MESSAGES
+        && !broker.store.is_in_memory(&topic, queue_id, QueueOffset(offset))
 }
 
 /// The topic in the store: a light topic has a queue of its own.
