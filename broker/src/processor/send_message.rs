@@ -218,7 +218,9 @@ impl<'a> Draft<'a> {
 
     fn apply_priority(&mut self, properties: &SendProperties<'_>, topic_config: &TopicConfig) {
         if let Some(priority) = properties.priority() {
-            self.queue_id = priority.min(topic_config.write_queue_nums - 1).max(0);
+            self.queue_id = priority
+                .min(topic_config.write_queue_nums.saturating_sub(1))
+                .max(0);
         }
     }
 

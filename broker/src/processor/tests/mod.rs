@@ -7,6 +7,7 @@
 
 mod admin;
 mod clients;
+mod garbage;
 mod offsets;
 mod pull;
 mod query;
@@ -90,6 +91,12 @@ impl TestBroker {
     /// Dispatches what was stored.
     fn settle(&self) {
         tick(&mut self.broker.store.ticks().dispatch, &self.clock);
+    }
+
+    /// Answers those who waited too long for the disk.
+    fn miss_flush_deadline(&self) {
+        self.clock.advance(std::time::Duration::from_secs(5));
+        tick(&mut self.broker.store.ticks().flush_deadline, &self.clock);
     }
 
     /// Brings what was stored to the disk.

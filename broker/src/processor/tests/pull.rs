@@ -10,6 +10,7 @@ use remoting::body::{
 use remoting::codes::{request_code, response_code};
 use remoting::header::PullMessageRequestHeader;
 use remoting::request::OutgoingRequest;
+use remoting::routes::{Handler, Routes};
 
 use super::*;
 
@@ -442,6 +443,41 @@ fn consumers_without_heartbeat_are_kept_out_where_an_operator_wants_that() {
         ..HeartbeatData::default()
     });
     assert_eq!(member.pull(&header).code, response_code::SUCCESS);
+}
+
+#[test]
+fn old_messages_are_not_read_on_the_task_of_a_connection() {
+    let broker = TestBroker::configured(&[("accessMessageInMemoryMaxRatio", "0")]).with_topic("Orders");
+    for _ in 0..1_001 {
+        broker.client().must_send("Orders", &[], b"x");
+    }
+    broker.settle();
+    let consumer = broker.client();
+    let call = |offset| {
+        let header = subscribed(pull_header("g", "Orders", 0, offset), "*");
+        let request = OutgoingRequest::new(request_code::PULL_MESSAGE).header(&header);
+        Call::new(Frame::of_request(&request), Arc::clone(&consumer.connection))
+    };
+    let Some(Handler::Inline(pull)) = Broker::handler(request_code::PULL_MESSAGE) else {
+        panic!("pulls begin on the task of their connection");
+    };
+    assert!(matches!(
+        pull(&broker.broker, &call(0)),
+        Ok(Outcome::MoveToBlocking)
+    ));
+    assert!(
+        matches!(pull(&broker.broker, &call(1)), Ok(Outcome::Reply(_))),
+        "near the end nobody looks closer"
+    );
+    let there = Call {
+        may_block: true,
+        ..call(0)
+    };
+    let answer = Answer::of(pull(&broker.broker, &there)).unwrap();
+    assert_eq!(
+        (answer.code, answer.records()[0].queue_offset.0),
+        (response_code::SUCCESS, 0)
+    );
 }
 
 #[test]

@@ -554,6 +554,24 @@ fn with_sync_flush_the_answer_waits_for_the_disk() {
 }
 
 #[test]
+fn a_flush_that_takes_too_long_is_a_send_status_not_a_failure() {
+    let broker = TestBroker::configured(&[("flushDiskType", "SYNC_FLUSH")]).with_topic("Orders");
+    let producer = broker.client();
+    assert!(
+        producer
+            .try_call(send_request(send_header("Orders", ""), b"x"))
+            .is_none()
+    );
+    broker.miss_flush_deadline();
+    let answers = producer.late_answers();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].code, response_code::FLUSH_DISK_TIMEOUT);
+    for name in ["msgId", "queueOffset", "MSG_REGION", "TRACE_ON"] {
+        assert!(answers[0].fields.contains_key(name), "the client reads {name}");
+    }
+}
+
+#[test]
 fn what_is_stored_is_counted() {
     let broker = TestBroker::new().with_topic("Orders");
     broker.client().must_send("Orders", &[], b"x");
