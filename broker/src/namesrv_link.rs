@@ -47,7 +47,7 @@ use crate::registry::topics::perm;
 /// The least and the longest time between two registrations. Reference: `BrokerController.start`.
 const PERIOD_MS: std::ops::RangeInclusive<i32> = 10_000..=60_000;
 /// When a failed registration is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How often a connection is looked at, and a name server that was just seen failing is left alone for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the last word to a name server may take.
