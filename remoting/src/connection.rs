@@ -377,3 +377,115 @@ pub(crate) fn write_answer(
             .expect("a short remark fits into a frame");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Refusal;
+
+    fn call(connection: &Arc<Connection>, opaque: i32, flag: i32) -> Call {
+        let mut frame = Frame::of_request(&OutgoingRequest::new(10).field("topic", "T").body("body"));
+        (frame.opaque, frame.flag) = (opaque, flag);
+        Call::new(frame, connection.clone())
+    }
+
+    fn detached() -> Arc<Connection> {
+        Connection::detached("127.0.0.1:5".parse().unwrap())
+    }
+
+    #[test]
+    fn a_detached_connection_keeps_what_is_sent() {
+        let connection = detached();
+        call(&connection, 7, 0)
+            .responder()
+            .respond(Response::success().field("k", "v").body(vec![1; 10_000]));
+        connection
+            .oneway(OutgoingRequest::new(40).body("changed"))
+            .unwrap();
+        let sent = connection.take_sent();
+        assert_eq!(sent.len(), 2);
+        assert_eq!(
+            (sent[0].opaque, sent[0].is_response(), sent[0].body.len()),
+            (7, true, 10_000)
+        );
+        assert_eq!(sent[0].fields().get("k").as_deref(), Some("v"));
+        assert_eq!(
+            (sent[1].code, sent[1].is_oneway(), &sent[1].body[..]),
+            (40, true, &b"changed"[..])
+        );
+        assert!(connection.take_sent().is_empty());
+    }
+
+    #[test]
+    fn a_resumed_request_is_the_same_but_for_its_mark() {
+        let connection = detached();
+        let parked = call(&connection, 8, 0).park();
+        assert!(connection.owes_answers());
+        parked.resume();
+        assert!(!connection.owes_answers());
+        let resumed = connection.take_resumed();
+        assert_eq!(resumed.len(), 1);
+        assert!(resumed[0].resumed);
+        assert_eq!(
+            (resumed[0].frame.opaque, &resumed[0].frame.body[..]),
+            (8, &b"body"[..])
+        );
+        assert_eq!(resumed[0].frame.fields().get("topic").as_deref(), Some("T"));
+        assert!(connection.take_sent().is_empty(), "the answer is still to come");
+    }
+
+    #[test]
+    fn every_way_out_of_a_duty_ends_it() {
+        let connection = detached();
+        call(&connection, 1, 0).responder().respond(Response::success());
+        drop(call(&connection, 2, 0).responder());
+        call(&connection, 3, 0)
+            .responder()
+            .finish(Err(Refusal::new(16, "no")));
+        call(&connection, 4, 0)
+            .responder()
+            .finish(Ok(crate::request::Outcome::Silent));
+        call(&connection, 5, 2).responder().respond(Response::success());
+        drop(call(&connection, 6, 2).responder());
+        call(&connection, 7, 0).park().withdraw();
+        drop(call(&connection, 8, 0).park());
+        call(&connection, 9, 0)
+            .park()
+            .into_responder()
+            .respond(Response::success());
+        assert!(!connection.owes_answers());
+        let answers: Vec<_> = connection
+            .take_sent()
+            .iter()
+            .map(|frame| (frame.opaque, frame.code))
+            .collect();
+        assert_eq!(answers, [(1, 0), (2, 1), (3, 16), (8, 1), (9, 0)]);
+    }
+
+    #[test]
+    fn nothing_is_sent_over_a_closed_connection() {
+        let connection = detached();
+        let responder = call(&connection, 1, 0).responder();
+        let parked = call(&connection, 2, 0).park();
+        connection.close();
+        responder.respond(Response::success());
+        parked.resume();
+        assert_eq!(
+            connection.oneway(OutgoingRequest::new(40)),
+            Err(SendError::Closed)
+        );
+        assert!(!connection.is_open() && !connection.owes_answers());
+        assert!(connection.take_sent().is_empty() && connection.take_resumed().is_empty());
+    }
+
+    #[test]
+    fn an_answer_too_large_for_a_frame_becomes_an_error_answer() {
+        let connection = detached();
+        let large = "x".repeat(17 * 1024 * 1024);
+        call(&connection, 1, 0)
+            .responder()
+            .respond(Response::success().field("k", large));
+        let sent = connection.take_sent();
+        assert_eq!((sent[0].code, sent[0].opaque), (response_code::SYSTEM_ERROR, 1));
+    }
+}

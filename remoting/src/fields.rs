@@ -1,15 +1,15 @@
 //! Fields: the custom header of a frame, flattened to (name, text) pairs, and the `header!` structs made from them.
 //!
 //! ```text
-//!   JSON extFields ──┐                     ┌── header! struct (DecodeHeader)
-//!                    ├──> Fields iterator ─┤
-//!   ROCKETMQ map ────┘                     └── get("name")
+//!   JSON extFields ──(unescaped)──┐                     ┌── header! struct (DecodeHeader)
+//!                                 ├──> Fields iterator ─┤
+//!   ROCKETMQ map ─────────────────┘                     └── get("name")
 //!
 //!   header! struct (EncodeHeader) ──> FieldBuffer ──> written in the dialect of the frame
 //! ```
 //!
-//! Both dialects are read in place: a name or value borrows from the frame unless it holds an escape. No map is built;
-//! a header is filled in one pass over the pairs. Where a name occurs twice, the last one wins.
+//! Whatever the dialect of the frame, its fields are the bytes of a ROCKETMQ map, and names and values borrow from them.
+//! No map of strings is built; a header is filled in one pass over the pairs. Where a name occurs twice, the last wins.
 //!
 //! A value is `None` when the sender wrote null, which is what an empty string is in the ROCKETMQ dialect.
 
@@ -19,30 +19,37 @@ use std::fmt::{self, Display};
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use crate::header_json::JsonFields;
 use crate::header_rocketmq::MapFields;
 
 /// The pairs of one frame, in the order they were written.
 #[derive(Clone, Debug)]
-pub struct Fields<'a>(Source<'a>);
-
-#[derive(Clone, Debug)]
-enum Source<'a> {
-    None,
-    Json(JsonFields<'a>),
-    Map(MapFields<'a>),
+pub struct Fields<'a> {
+    map: MapFields<'a>,
+    empty_is_null: bool,
 }
 
 impl<'a> Fields<'a> {
     /// No fields at all.
-    pub const EMPTY: Fields<'static> = Fields(Source::None);
+    pub const EMPTY: Fields<'static> = Fields::map(&[], true);
 
-    pub(crate) fn json(fields: JsonFields<'a>) -> Self {
-        Fields(Source::Json(fields))
+    /// The pairs in the bytes of a ROCKETMQ map.
+    pub(crate) const fn map(bytes: &'a [u8], empty_is_null: bool) -> Self {
+        Fields {
+            map: MapFields::new(bytes),
+            empty_is_null,
+        }
     }
 
-    pub(crate) fn map(fields: MapFields<'a>) -> Self {
-        Fields(Source::Map(fields))
+    /// The next pair that is not null, as bytes; `header!` calls it.
+    #[doc(hidden)]
+    #[inline]
+    pub fn next_bytes(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        loop {
+            let (name, value) = self.map.next()?;
+            if !(value.is_empty() && self.empty_is_null) {
+                return Some((name, value));
+            }
+        }
     }
 
     /// The text of a field: `None` when it is missing or null.
@@ -57,28 +64,48 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = (Cow<'a, str>, Option<Cow<'a, str>>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            Source::None => None,
-            Source::Json(fields) => fields.next(),
-            Source::Map(fields) => fields.next(),
-        }
+        let (name, value) = self.map.next()?;
+        let is_null = value.is_empty() && self.empty_is_null;
+        Some((text_of(name), (!is_null).then(|| text_of(value))))
     }
 }
 
-/// Outgoing fields, kept as the bytes of a ROCKETMQ map: `u16` name length, name, `u32` value length, value.
+/// The text; bytes that are not UTF-8 are replaced, as Java does.
+#[inline]
+fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    // The plain check is faster than the lossy one on the short strings of a header.
+    match str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
+/// Fields up to this many bytes need no allocation; the header of a send answer takes about 180.
+const INLINE_BYTES: usize = 256;
+
+/// Outgoing fields, kept as the bytes of a ROCKETMQ map: `i16` name length, name, `i32` value length, value.
 ///
-/// The binary dialect copies them as they are; the JSON dialect walks and quotes them. Small headers need no allocation.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// The binary dialect copies them as they are; the JSON dialect walks and quotes them.
+#[derive(Clone)]
 pub struct FieldBuffer {
-    entries: SmallVec<[u8; 256]>,
+    inline: [u8; INLINE_BYTES],
+    inline_bytes: usize,
+    /// Everything, once it does not fit inline.
+    spilled: Vec<u8>,
     present: bool,
 }
 
 impl FieldBuffer {
     /// Empty, and absent from the frame until something is pushed or `mark_present` is called.
     pub fn new() -> Self {
-        Self::default()
+        FieldBuffer {
+            inline: [0; INLINE_BYTES],
+            inline_bytes: 0,
+            spilled: Vec::new(),
+            present: false,
+        }
     }
 
     /// Adds a field; the value is written with `Display`.
@@ -86,25 +113,20 @@ impl FieldBuffer {
     /// A name longer than 32,767 bytes cannot be carried and the field is left out; names are constants of the
     /// protocol, so this concerns only echoed input.
     pub fn push(&mut self, name: &str, value: impl Display) {
-        let Some(value_at) = self.open(name) else { return };
+        let mut text = TextWriter::default();
         // Writing into memory fails only if a Display impl reports an error of its own; what it wrote so far stays.
-        let _ = fmt::write(&mut EntryWriter(&mut self.entries), format_args!("{value}"));
-        self.close(value_at);
+        let _ = fmt::write(&mut text, format_args!("{value}"));
+        self.push_bytes(name, text.as_bytes());
     }
 
     /// Adds a text field.
     pub fn push_str(&mut self, name: &str, value: &str) {
-        let Some(value_at) = self.open(name) else { return };
-        self.entries.extend_from_slice(value.as_bytes());
-        self.close(value_at);
+        self.push_bytes(name, value.as_bytes());
     }
 
     /// Adds an integer field.
     pub fn push_integer(&mut self, name: &str, value: i64) {
-        let mut digits = [0; 20];
-        let Some(value_at) = self.open(name) else { return };
-        self.entries.extend_from_slice(decimal(value, &mut digits));
-        self.close(value_at);
+        self.push_bytes(name, decimal(value, &mut [0; 20]));
     }
 
     /// Has the frame carry a field map even if it stays empty, as Java does for a header class without values.
@@ -119,34 +141,66 @@ impl FieldBuffer {
 
     /// Whether no field was pushed.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.map_bytes().is_empty()
     }
 
     /// What was pushed, in order. An empty value reads as null here, as it does in the ROCKETMQ dialect.
     pub fn fields(&self) -> Fields<'_> {
-        Fields::map(MapFields::new(&self.entries))
+        Fields::map(self.map_bytes(), true)
     }
 
     pub(crate) fn map_bytes(&self) -> &[u8] {
-        &self.entries
-    }
-
-    fn open(&mut self, name: &str) -> Option<usize> {
-        if name.len() > i16::MAX as usize {
-            return None;
+        if self.spilled.is_empty() {
+            &self.inline[..self.inline_bytes]
+        } else {
+            &self.spilled
         }
-        self.present = true;
-        self.entries.extend_from_slice(&(name.len() as u16).to_be_bytes());
-        self.entries.extend_from_slice(name.as_bytes());
-        self.entries.extend_from_slice(&[0; 4]);
-        Some(self.entries.len())
     }
 
-    fn close(&mut self, value_at: usize) {
-        let value_bytes = (self.entries.len() - value_at) as u32;
-        self.entries[value_at - 4..value_at].copy_from_slice(&value_bytes.to_be_bytes());
+    fn push_bytes(&mut self, name: &str, value: &[u8]) {
+        let Ok(name_length) = i16::try_from(name.len()) else {
+            return;
+        };
+        self.present = true;
+        let entry_bytes = 2 + name.len() + 4 + value.len();
+        if self.spilled.is_empty()
+            && let Some(room) = self.inline[self.inline_bytes..].get_mut(..entry_bytes)
+        {
+            let (length, room) = room.split_at_mut(2);
+            length.copy_from_slice(&name_length.to_be_bytes());
+            let (text, room) = room.split_at_mut(name.len());
+            text.copy_from_slice(name.as_bytes());
+            let (length, text) = room.split_at_mut(4);
+            length.copy_from_slice(&(value.len() as u32).to_be_bytes());
+            text.copy_from_slice(value);
+            self.inline_bytes += entry_bytes;
+            return;
+        }
+        if self.spilled.is_empty() {
+            self.spilled.reserve(2 * INLINE_BYTES + entry_bytes);
+            self.spilled.extend_from_slice(&self.inline[..self.inline_bytes]);
+        }
+        self.spilled.extend_from_slice(&name_length.to_be_bytes());
+        self.spilled.extend_from_slice(name.as_bytes());
+        self.spilled
+            .extend_from_slice(&(value.len() as u32).to_be_bytes());
+        self.spilled.extend_from_slice(value);
     }
 }
+
+impl Default for FieldBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PartialEq for FieldBuffer {
+    fn eq(&self, other: &Self) -> bool {
+        self.present == other.present && self.map_bytes() == other.map_bytes()
+    }
+}
+
+impl Eq for FieldBuffer {}
 
 impl fmt::Debug for FieldBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,9 +208,17 @@ impl fmt::Debug for FieldBuffer {
     }
 }
 
-struct EntryWriter<'a>(&'a mut SmallVec<[u8; 256]>);
+/// The text of a value that is displayed.
+#[derive(Default)]
+struct TextWriter(SmallVec<[u8; 64]>);
 
-impl fmt::Write for EntryWriter<'_> {
+impl TextWriter {
+    fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Write for TextWriter {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.extend_from_slice(text.as_bytes());
         Ok(())
@@ -246,10 +308,17 @@ pub trait FieldValue<'a>: Sized {
     fn push_to(&self, name: &str, out: &mut FieldBuffer);
 }
 
+/// Whether a field has this wire name of `N` bytes; `header!` calls it. Comparing arrays needs no call.
+#[doc(hidden)]
+#[inline(always)]
+pub fn is_name<const N: usize>(name: &[u8], wire: &'static str) -> bool {
+    name.len() == N && name.first_chunk::<N>() == wire.as_bytes().first_chunk::<N>()
+}
+
 /// Parses one field of a header; `header!` calls it.
 #[doc(hidden)]
-pub fn parse_field<'a, T: FieldValue<'a>>(name: &'static str, text: Cow<'a, str>) -> Result<T, FieldError> {
-    T::from_text(text).map_err(|text| FieldError::Invalid {
+pub fn parse_field<'a, T: FieldValue<'a>>(name: &'static str, value: &'a [u8]) -> Result<T, FieldError> {
+    T::from_text(text_of(value)).map_err(|text| FieldError::Invalid {
         name,
         expected: T::EXPECTED,
         value: text.chars().take(64).collect(),
@@ -407,14 +476,14 @@ macro_rules! header {
                 fields: $crate::fields::Fields<$life>,
             ) -> ::std::result::Result<Self, $crate::fields::FieldError> {
                 $(let mut $field: ::std::option::Option<$type> = ::std::option::Option::None;)*
-                for (name, value) in fields {
-                    let ::std::option::Option::Some(value) = value else { continue };
-                    match &*name {
-                        $($wire $(| $alias)* => {
-                            $field = ::std::option::Option::Some($crate::fields::parse_field($wire, value)?);
-                        })*
-                        _ => drop(value),
-                    }
+                let mut fields = fields;
+                while let ::std::option::Option::Some((_name, _value)) = fields.next_bytes() {
+                    $(if $crate::fields::is_name::<{ $wire.len() }>(_name, $wire)
+                        $(|| $crate::fields::is_name::<{ $alias.len() }>(_name, $alias))*
+                    {
+                        $field = ::std::option::Option::Some($crate::fields::parse_field($wire, _value)?);
+                        continue;
+                    })*
                 }
                 ::std::result::Result::Ok(Self {
                     $($field: match $field {

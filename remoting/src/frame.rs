@@ -14,15 +14,14 @@
 //! Reference: RemotingCommand, NettyDecoder
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use bytes::Bytes;
 use thiserror::Error;
 
 use crate::fields::{FieldBuffer, Fields};
-use crate::header_json::{self, JsonFields};
-use crate::header_rocketmq::{self, MapFields};
 use crate::request::OutgoingRequest;
+use crate::{header_json, header_rocketmq};
 
 /// The largest frame, its length field included.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
@@ -190,7 +189,7 @@ impl Head {
     }
 }
 
-/// A decoded frame. Cloning shares the bytes.
+/// A decoded frame. Cloning copies a small header at most and shares the body.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The request code, or the response code.
@@ -207,9 +206,36 @@ pub struct Frame {
     pub serialize: SerializeType,
     /// The body; empty if there is none.
     pub body: Bytes,
-    header: Bytes,
-    remark: Option<Range<usize>>,
-    fields: Option<Range<usize>>,
+    header: HeaderBytes,
+    texts: HeaderTexts,
+}
+
+/// Where the texts of a header are in its bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeaderTexts {
+    pub(crate) remark: Option<Range<usize>>,
+    /// A ROCKETMQ map whose lengths are checked.
+    pub(crate) fields: Option<Range<usize>>,
+}
+
+/// The bytes that [`HeaderTexts`] points into.
+#[derive(Clone, Debug)]
+enum HeaderBytes {
+    /// A binary header as it came.
+    Received(Bytes),
+    /// The texts of a JSON header, unescaped; or a copy of a binary one.
+    Own(Vec<u8>),
+}
+
+impl Deref for HeaderBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            HeaderBytes::Received(bytes) => bytes,
+            HeaderBytes::Own(bytes) => bytes,
+        }
+    }
 }
 
 impl Frame {
@@ -230,37 +256,33 @@ impl Frame {
         let mut body = bytes;
         bytes::Buf::advance(&mut body, PREFIX_BYTES + header_bytes);
         match serialize {
-            SerializeType::Json => Self::decode_json(header, body),
+            SerializeType::Json => Self::decode_json(&header, body),
             SerializeType::RocketMq => Self::decode_rocketmq(header, body),
         }
     }
 
-    fn decode_json(header: Bytes, body: Bytes) -> Result<Frame, FrameError> {
-        // Java replaces bytes that are not UTF-8; so do we, once, so that later passes may rely on it.
-        let header = match String::from_utf8_lossy(&header) {
-            Cow::Borrowed(_) => header,
-            Cow::Owned(repaired) => Bytes::from(repaired),
+    fn decode_json(header: &[u8], body: Bytes) -> Result<Frame, FrameError> {
+        let (head, texts, bytes) = match str::from_utf8(header) {
+            Ok(text) => header_json::decode(text)?,
+            // Java replaces bytes that are not UTF-8.
+            Err(_) => header_json::decode(&String::from_utf8_lossy(header))?,
         };
-        let text = str::from_utf8(&header).unwrap_or_default();
-        let decoded = header_json::decode(text)?;
         Ok(Self::of(
-            decoded.head,
+            head,
             SerializeType::Json,
-            header,
-            decoded.remark,
-            decoded.fields,
+            HeaderBytes::Own(bytes),
+            texts,
             body,
         ))
     }
 
     fn decode_rocketmq(header: Bytes, body: Bytes) -> Result<Frame, FrameError> {
-        let decoded = header_rocketmq::decode(&header)?;
+        let (head, texts) = header_rocketmq::decode(&header)?;
         Ok(Self::of(
-            decoded.head,
+            head,
             SerializeType::RocketMq,
-            header,
-            decoded.remark,
-            decoded.fields,
+            HeaderBytes::Received(header),
+            texts,
             body,
         ))
     }
@@ -268,9 +290,8 @@ impl Frame {
     fn of(
         head: Head,
         serialize: SerializeType,
-        header: Bytes,
-        remark: Option<Range<usize>>,
-        fields: Option<Range<usize>>,
+        header: HeaderBytes,
+        texts: HeaderTexts,
         body: Bytes,
     ) -> Frame {
         let Head {
@@ -289,8 +310,7 @@ impl Frame {
             serialize,
             body,
             header,
-            remark,
-            fields,
+            texts,
         }
     }
 
@@ -299,32 +319,27 @@ impl Frame {
         let mut header = Vec::new();
         let head = Head::request(request.code, 0, false);
         header_json::encode(&head, None, &request.fields, &mut header);
-        Self::decode_json(Bytes::from(header), request.body.clone()).expect("we wrote this header")
+        Self::decode_json(&header, request.body.clone()).expect("we wrote this header")
     }
 
     /// The custom header fields.
     pub fn fields(&self) -> Fields<'_> {
-        let Some(range) = self.fields.clone() else {
+        let Some(range) = self.texts.fields.clone() else {
             return Fields::EMPTY;
         };
-        match self.serialize {
-            SerializeType::Json => Fields::json(JsonFields::new(self.header_text(range))),
-            SerializeType::RocketMq => Fields::map(MapFields::new(&self.header[range])),
-        }
+        // The binary dialect cannot write an empty string: to Java it is null.
+        Fields::map(&self.header[range], self.serialize == SerializeType::RocketMq)
     }
 
     /// Whether the frame carries a field map, even an empty one. The ROCKETMQ dialect cannot tell empty from absent.
     pub fn has_fields(&self) -> bool {
-        self.fields.is_some()
+        self.texts.fields.is_some()
     }
 
     /// The remark, if there is one.
     pub fn remark(&self) -> Option<Cow<'_, str>> {
-        let range = self.remark.clone()?;
-        match self.serialize {
-            SerializeType::Json => header_json::text_of(self.header_text(range)),
-            SerializeType::RocketMq => Some(String::from_utf8_lossy(&self.header[range])),
-        }
+        let range = self.texts.remark.clone()?;
+        Some(String::from_utf8_lossy(&self.header[range]))
     }
 
     /// Whether this answers an earlier request of the receiver.
@@ -340,10 +355,9 @@ impl Frame {
     /// The same frame in memory of its own, so that keeping it does not keep the read buffer.
     pub fn detached(&self) -> Frame {
         Frame {
-            header: Bytes::copy_from_slice(&self.header),
+            header: HeaderBytes::Own(self.header.to_vec()),
             body: Bytes::copy_from_slice(&self.body),
-            remark: self.remark.clone(),
-            fields: self.fields.clone(),
+            texts: self.texts.clone(),
             ..*self
         }
     }
@@ -379,11 +393,6 @@ impl Frame {
             opaque: self.opaque,
             flag: self.flag,
         }
-    }
-
-    fn header_text(&self, range: Range<usize>) -> &str {
-        // decode_json made sure of UTF-8 and found the range on character boundaries.
-        str::from_utf8(&self.header[range]).unwrap_or_default()
     }
 }
 

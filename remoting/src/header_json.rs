@@ -5,11 +5,12 @@
 //!  "serializeTypeCurrentRPC":"JSON","version":513}
 //! ```
 //!
+//! Custom fields come out as the bytes of a ROCKETMQ map, unescaped, so that everything behind this file knows one form
+//! of fields; a pair takes as many bytes there as here. That is the one allocation of a frame.
+//!
 //! The reader accepts what the reference's JSON library accepts: numbers as strings, the language as its ordinal,
 //! comments, trailing commas, single quotes, unknown keys; the last of duplicate keys wins. The writer emits what the
 //! reference emits, byte for byte: keys in alphabetical order, no nulls.
-//!
-//! Decoding scans `extFields` to find its end; a later pass over the same text reads the fields and so cannot fail.
 //!
 //! Reference: RemotingCommand, RemotingSerializable
 
@@ -17,57 +18,17 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::fields::{FieldBuffer, decimal};
-use crate::frame::{FrameError, Head, LanguageCode};
+use crate::frame::{FrameError, Head, HeaderTexts, LanguageCode};
 use crate::header_rocketmq::MapFields;
 
-/// What a JSON header says, with the places of remark and `extFields`.
-pub(crate) struct JsonHeader {
-    pub(crate) head: Head,
-    /// The value of `remark`, quotes included.
-    pub(crate) remark: Option<Range<usize>>,
-    /// The value of `extFields`, from the byte after its brace.
-    pub(crate) fields: Option<Range<usize>>,
-}
-
-/// Reads a header.
-pub(crate) fn decode(text: &str) -> Result<JsonHeader, FrameError> {
+/// Reads a header. The texts are in the bytes returned. Null fields are left out, as Java does.
+pub(crate) fn decode(text: &str) -> Result<(Head, HeaderTexts, Vec<u8>), FrameError> {
     let mut scan = Scanner { text, at: 0 };
-    let mut header = JsonHeader {
-        head: Head::default(),
-        remark: None,
-        fields: None,
-    };
-    scan.skip_blank()?;
-    scan.expect(b'{', "a header object")?;
-    while let Some(key) = scan.key()? {
-        match &*key {
-            "code" => header.head.code = scan.integer()?.unwrap_or(0),
-            "flag" => header.head.flag = scan.integer()?.unwrap_or(0),
-            "opaque" => header.head.opaque = scan.integer()?.unwrap_or(0),
-            "version" => header.head.version = scan.integer()?.unwrap_or(0),
-            "language" => header.head.language = scan.language()?,
-            "remark" => header.remark = scan.nullable_range()?,
-            "extFields" => header.fields = scan.object_range()?,
-            // The reference would take it for the base64 of the body and lose the frame.
-            "body" => return Err(scan.error("no `body` key")),
-            _ => {
-                scan.value()?;
-            }
-        }
-    }
-    scan.skip_blank()?;
-    if scan.at < text.len() {
-        return Err(scan.error("the end of the header"));
-    }
-    Ok(header)
-}
-
-/// The text of a value that `decode` found: a string without its quotes, anything else as it stands.
-pub(crate) fn text_of(value: &str) -> Option<Cow<'_, str>> {
-    Scanner { text: value, at: 0 }
-        .value()
-        .ok()
-        .and_then(Value::into_text)
+    scan.header()
+        .map_err(|Expected(expected)| FrameError::BadJsonHeader {
+            expected,
+            at: scan.at,
+        })
 }
 
 /// Appends a header.
@@ -100,9 +61,8 @@ pub(crate) fn encode(head: &Head, remark: Option<&str>, fields: &FieldBuffer, ou
 }
 
 fn encode_fields(fields: &FieldBuffer, out: &mut Vec<u8>) {
-    let mut entries = MapFields::new(fields.map_bytes());
     let mut first = true;
-    while let Some((name, value)) = entries.entry() {
+    for (name, value) in MapFields::new(fields.map_bytes()) {
         if !first {
             out.push(b',');
         }
@@ -117,10 +77,7 @@ fn encode_fields(fields: &FieldBuffer, out: &mut Vec<u8>) {
 fn encode_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text;
-    while let Some(at) = rest
-        .iter()
-        .position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\')
-    {
+    while let Some(at) = find(rest, must_escape) {
         out.extend_from_slice(&rest[..at]);
         match rest[at] {
             b'"' => out.extend_from_slice(b"\\\""),
@@ -143,29 +100,37 @@ fn encode_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Walks the fields of an `extFields` object that `decode` has checked.
-#[derive(Clone, Debug)]
-pub(crate) struct JsonFields<'a> {
-    scan: Scanner<'a>,
+// Tests of eight bytes at once: in the result the high bit of the lowest byte that passes is set. Bits above that one
+// may be wrong.
+
+const LOW_BITS: u64 = u64::from_le_bytes([0x01; 8]);
+const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
+
+const fn is_zero(word: u64) -> u64 {
+    word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS
 }
 
-impl<'a> JsonFields<'a> {
-    /// `text` starts after the opening brace.
-    pub(crate) fn new(text: &'a str) -> Self {
-        Self {
-            scan: Scanner { text, at: 0 },
+const fn is_byte(word: u64, byte: u8) -> u64 {
+    is_zero(word ^ (LOW_BITS * byte as u64))
+}
+
+fn must_escape(word: u64) -> u64 {
+    let control = word.wrapping_sub(LOW_BITS * 0x20) & !word & HIGH_BITS;
+    control | is_byte(word, b'"') | is_byte(word, b'\\')
+}
+
+/// The first byte that passes the test.
+#[inline(always)]
+fn find(bytes: &[u8], test: impl Fn(u64) -> u64) -> Option<usize> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let found = test(u64::from_le_bytes(word_at(bytes, at)));
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
         }
+        at += 8;
     }
-}
-
-impl<'a> Iterator for JsonFields<'a> {
-    type Item = (Cow<'a, str>, Option<Cow<'a, str>>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let name = self.scan.key().ok()??;
-        let value = self.scan.value().ok()?;
-        Some((name, value.into_text()))
-    }
+    None
 }
 
 enum Value<'a> {
@@ -185,84 +150,184 @@ impl<'a> Value<'a> {
     }
 }
 
+/// Texts on their way out, with room for a word beyond their end.
+#[derive(Default)]
+struct TextBuffer {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl TextBuffer {
+    #[inline(never)]
+    fn reserve(&mut self, more: usize) {
+        let needed = self.len + more + 8;
+        if needed > self.bytes.len() {
+            self.bytes.resize(needed.max(2 * self.bytes.len()), 0);
+        }
+    }
+
+    /// Leaves room for a length.
+    #[inline]
+    fn skip(&mut self, count: usize) {
+        self.len += count;
+        if self.bytes.len() < self.len + 8 {
+            self.reserve(8);
+        }
+    }
+
+    /// Appends the first `count` bytes of a word.
+    #[inline]
+    fn push_word(&mut self, word: [u8; 8], count: usize) {
+        match self
+            .bytes
+            .get_mut(self.len..)
+            .and_then(|rest| rest.first_chunk_mut())
+        {
+            Some(room) => *room = word,
+            None => return self.push(&word[..count]),
+        }
+        self.len += count;
+    }
+
+    #[inline(never)]
+    fn push(&mut self, text: &[u8]) {
+        self.reserve(text.len());
+        self.bytes[self.len..self.len + text.len()].copy_from_slice(text);
+        self.len += text.len();
+    }
+
+    fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.len);
+        self.bytes
+    }
+}
+
+/// Eight bytes from `at`; beyond the end, bytes that pass no test.
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> [u8; 8] {
+    let rest = bytes.get(at..).unwrap_or_default();
+    match rest.first_chunk() {
+        Some(word) => *word,
+        None => last_word(rest),
+    }
+}
+
+#[cold]
+fn last_word(rest: &[u8]) -> [u8; 8] {
+    let mut word = [0xFF; 8];
+    word[..rest.len()].copy_from_slice(rest);
+    word
+}
+
+/// What was expected where the scanner stopped.
+struct Expected(&'static str);
+
 /// A position in the text. Every method leaves it on a character boundary, so slicing at it never panics.
-#[derive(Clone, Debug)]
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    fn error(&self, expected: &'static str) -> FrameError {
-        FrameError::BadJsonHeader {
-            expected,
-            at: self.at,
+    fn header(&mut self) -> Result<(Head, HeaderTexts, Vec<u8>), Expected> {
+        let (mut head, mut texts, mut out) = (Head::default(), HeaderTexts::default(), TextBuffer::default());
+        self.skip_blank()?;
+        self.expect(b'{', "a header object")?;
+        while self.goes_on()? {
+            let key = self.key()?;
+            match &*key {
+                "code" => head.code = self.integer()?.unwrap_or(0),
+                "flag" => head.flag = self.integer()?.unwrap_or(0),
+                "opaque" => head.opaque = self.integer()?.unwrap_or(0),
+                "version" => head.version = self.integer()?.unwrap_or(0),
+                "language" => head.language = self.language()?,
+                "remark" => texts.remark = self.text_into(&mut out)?,
+                "extFields" => texts.fields = self.fields_into(&mut out)?,
+                // The reference would take it for the base64 of the body and lose the frame.
+                "body" => return Err(Expected("no `body` key")),
+                _ => drop(self.value()?),
+            }
         }
+        self.skip_blank()?;
+        if self.at < self.text.len() {
+            return Err(Expected("the end of the header"));
+        }
+        Ok((head, texts, out.into_bytes()))
     }
 
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), FrameError> {
-        if self.peek() != Some(byte) {
-            return Err(self.error(expected));
+    /// Appends the pairs of an object as a ROCKETMQ map. `None` if there is a null instead.
+    fn fields_into(&mut self, out: &mut TextBuffer) -> Result<Option<Range<usize>>, Expected> {
+        self.skip_blank()?;
+        if self.peek() != Some(b'{') {
+            return match self.value()? {
+                Value::Null => Ok(None),
+                _ => Err(Expected("an object")),
+            };
         }
         self.at += 1;
-        Ok(())
-    }
-
-    /// Skips white space and comments.
-    fn skip_blank(&mut self) -> Result<(), FrameError> {
-        while let Some(byte) = self.peek() {
-            match byte {
-                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
-                b'/' => self.skip_comment()?,
-                _ => break,
-            }
+        // Two lengths take the room of the quotes, colon and comma.
+        out.reserve(self.text.len() - self.at);
+        let start = out.len;
+        while self.goes_on()? {
+            self.pair_into(out)?;
         }
-        Ok(())
+        Ok(Some(start..out.len))
     }
 
-    fn skip_comment(&mut self) -> Result<(), FrameError> {
-        let rest = &self.text[self.at..];
-        let length = if rest.starts_with("//") {
-            rest.find('\n').map_or(rest.len(), |at| at + 1)
-        } else if let Some(comment) = rest.strip_prefix("/*") {
-            2 + comment
-                .find("*/")
-                .ok_or_else(|| self.error("the end of the comment"))?
-                + 2
-        } else {
-            return Err(self.error("a comment"));
-        };
-        self.at += length;
-        Ok(())
-    }
-
-    /// The next key of an object, with its colon; `None` at the closing brace.
-    fn key(&mut self) -> Result<Option<Cow<'a, str>>, FrameError> {
-        loop {
-            self.skip_blank()?;
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(None);
-                }
-                _ => break,
-            }
+    fn pair_into(&mut self, out: &mut TextBuffer) -> Result<(), Expected> {
+        let start = out.len;
+        out.skip(2);
+        self.key_into(out)?;
+        let name_bytes = i16::try_from(out.len - start - 2).map_err(|_| Expected("a shorter field name"))?;
+        out.bytes[start..start + 2].copy_from_slice(&name_bytes.to_be_bytes());
+        out.skip(4);
+        let value_at = out.len;
+        if self.text_into(out)?.is_none() {
+            out.len = start;
+            return Ok(());
         }
+        // A header has less than 16 MiB.
+        let value_bytes = (out.len - value_at) as u32;
+        out.bytes[value_at - 4..value_at].copy_from_slice(&value_bytes.to_be_bytes());
+        Ok(())
+    }
+
+    /// Appends the key of a pair; passes the colon.
+    #[inline]
+    fn key_into(&mut self, out: &mut TextBuffer) -> Result<(), Expected> {
+        match self.peek() {
+            Some(quote @ (b'"' | b'\'')) => self.string_into(quote, out)?,
+            _ => out.push(self.bare_word()?.as_bytes()),
+        }
+        self.colon()
+    }
+
+    /// Appends a value as text. `None` if it is null.
+    #[inline]
+    fn text_into(&mut self, out: &mut TextBuffer) -> Result<Option<Range<usize>>, Expected> {
+        let start = out.len;
+        self.skip_blank()?;
+        match self.peek() {
+            Some(quote @ (b'"' | b'\'')) => self.string_into(quote, out)?,
+            _ => match self.value()?.into_text() {
+                Some(text) => out.push(text.as_bytes()),
+                None => return Ok(None),
+            },
+        }
+        Ok(Some(start..out.len))
+    }
+
+    /// The key of a pair; passes the colon.
+    fn key(&mut self) -> Result<Cow<'a, str>, Expected> {
         let key = match self.peek() {
             Some(quote @ (b'"' | b'\'')) => self.string(quote)?,
             _ => Cow::Borrowed(self.bare_word()?),
         };
-        self.skip_blank()?;
-        self.expect(b':', "a colon")?;
-        Ok(Some(key))
+        self.colon()?;
+        Ok(key)
     }
 
-    fn value(&mut self) -> Result<Value<'a>, FrameError> {
+    fn value(&mut self) -> Result<Value<'a>, Expected> {
         self.skip_blank()?;
         match self.peek() {
             Some(quote @ (b'"' | b'\'')) => Ok(Value::Text(self.string(quote)?)),
@@ -274,8 +339,78 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    #[inline]
+    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Expected> {
+        if self.peek() != Some(byte) {
+            return Err(Expected(expected));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn colon(&mut self) -> Result<(), Expected> {
+        self.skip_blank()?;
+        self.expect(b':', "a colon")
+    }
+
+    /// Passes commas, or the brace that ends the object; then it is false.
+    #[inline]
+    fn goes_on(&mut self) -> Result<bool, Expected> {
+        loop {
+            self.skip_blank()?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(false);
+                }
+                _ => return Ok(true),
+            }
+        }
+    }
+
+    /// Skips white space and comments, of which Java writes none.
+    #[inline]
+    fn skip_blank(&mut self) -> Result<(), Expected> {
+        match self.peek() {
+            Some(b' ' | b'\t' | b'\n' | b'\r' | b'/') => self.skip_blanks(),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn skip_blanks(&mut self) -> Result<(), Expected> {
+        while let Some(byte) = self.peek() {
+            match byte {
+                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
+                b'/' => self.skip_comment()?,
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_comment(&mut self) -> Result<(), Expected> {
+        let rest = &self.text[self.at..];
+        let length = if rest.starts_with("//") {
+            rest.find('\n').map_or(rest.len(), |at| at + 1)
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            2 + comment.find("*/").ok_or(Expected("the end of the comment"))? + 2
+        } else {
+            return Err(Expected("a comment"));
+        };
+        self.at += length;
+        Ok(())
+    }
+
     /// A number, a literal, or a key without quotes.
-    fn bare_word(&mut self) -> Result<&'a str, FrameError> {
+    fn bare_word(&mut self) -> Result<&'a str, Expected> {
         let rest = &self.text[self.at..];
         let is_part =
             |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_' | b'$');
@@ -284,7 +419,7 @@ impl<'a> Scanner<'a> {
             .position(|byte| !is_part(&byte))
             .unwrap_or(rest.len());
         if length == 0 {
-            return Err(self.error("a value"));
+            return Err(Expected("a value"));
         }
         self.at += length;
         Ok(&rest[..length])
@@ -292,7 +427,7 @@ impl<'a> Scanner<'a> {
 
     /// A nested object or array, skipped whole: brackets are only counted, strings are honoured. Not recursive, so deep
     /// nesting costs no stack.
-    fn nested(&mut self) -> Result<&'a str, FrameError> {
+    fn nested(&mut self) -> Result<&'a str, Expected> {
         let start = self.at;
         let mut depth = 0_usize;
         loop {
@@ -310,56 +445,85 @@ impl<'a> Scanner<'a> {
                     }
                 }
                 Some(b',' | b':') => self.at += 1,
-                Some(quote @ (b'"' | b'\'')) => {
-                    self.string(quote)?;
-                }
-                _ => {
-                    self.bare_word()?;
-                }
+                Some(quote @ (b'"' | b'\'')) => drop(self.string(quote)?),
+                _ => drop(self.bare_word()?),
             }
         }
     }
 
     /// A quoted string at the current position; borrows unless it has escapes.
-    fn string(&mut self, quote: u8) -> Result<Cow<'a, str>, FrameError> {
-        self.at += 1;
-        let start = self.at;
-        self.at += self.plain_run(quote)?;
-        if self.peek() == Some(quote) {
-            let plain = &self.text[start..self.at];
-            self.at += 1;
-            return Ok(Cow::Borrowed(plain));
+    fn string(&mut self, quote: u8) -> Result<Cow<'a, str>, Expected> {
+        let start = self.at + 1;
+        let run = self.plain_run(start, quote)?;
+        if self.text.as_bytes()[start + run] == quote {
+            self.at = start + run + 1;
+            return Ok(Cow::Borrowed(&self.text[start..start + run]));
         }
-        self.escaped_string(quote, start).map(Cow::Owned)
+        let mut text = TextBuffer::default();
+        self.string_into(quote, &mut text)?;
+        Ok(Cow::Owned(
+            String::from_utf8_lossy(&text.into_bytes()).into_owned(),
+        ))
     }
 
-    /// Bytes up to the next quote or backslash.
-    fn plain_run(&self, quote: u8) -> Result<usize, FrameError> {
-        let rest = &self.text.as_bytes()[self.at..];
-        rest.iter()
-            .position(|byte| *byte == quote || *byte == b'\\')
-            .ok_or_else(|| self.error("the end of the string"))
-    }
-
-    fn escaped_string(&mut self, quote: u8, start: usize) -> Result<String, FrameError> {
-        let mut text = String::with_capacity(self.at - start + 64);
-        text.push_str(&self.text[start..self.at]);
+    /// Appends the quoted string at the current position, unescaped.
+    fn string_into(&mut self, quote: u8, out: &mut TextBuffer) -> Result<(), Expected> {
+        let bytes = self.text.as_bytes();
+        let pattern = LOW_BITS * u64::from(quote);
+        let mut at = self.at + 1;
         loop {
-            // Here is a quote or a backslash.
-            self.at += 1;
-            if self.text.as_bytes()[self.at - 1] == quote {
-                return Ok(text);
+            // Finding the end and copying in one go: eight bytes are copied, of which those before the end count.
+            let word = word_at(bytes, at);
+            let bits = u64::from_le_bytes(word);
+            let found = is_zero(bits ^ pattern) | is_byte(bits, b'\\');
+            let run = found.trailing_zeros() as usize / 8;
+            out.push_word(word, run);
+            at += run;
+            match bytes.get(at) {
+                Some(byte) if *byte == quote => {
+                    self.at = at + 1;
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.at = at + 1;
+                    self.escape_into(out)?;
+                    at = self.at;
+                }
+                // Nothing found in this word.
+                Some(_) => {}
+                None => return Err(Expected("the end of the string")),
             }
-            text.push(self.escape()?);
-            let run = self.plain_run(quote)?;
-            text.push_str(&self.text[self.at..self.at + run]);
-            self.at += run;
         }
+    }
+
+    /// Appends the character of an escape whose backslash was passed.
+    #[inline]
+    fn escape_into(&mut self, out: &mut TextBuffer) -> Result<(), Expected> {
+        // What separates the properties of a message comes by the dozen.
+        if let Some([b'u', b'0', b'0', b'0', digit @ b'0'..=b'9']) =
+            self.text.as_bytes()[self.at..].first_chunk()
+        {
+            out.push_word([digit - b'0', 0, 0, 0, 0, 0, 0, 0], 1);
+            self.at += 5;
+            return Ok(());
+        }
+        let character = self.escape()?;
+        out.push(character.encode_utf8(&mut [0; 4]).as_bytes());
+        Ok(())
+    }
+
+    /// Bytes from `at` to the next quote or backslash, which exists.
+    #[inline]
+    fn plain_run(&self, at: usize, quote: u8) -> Result<usize, Expected> {
+        let rest = &self.text.as_bytes()[at..];
+        let pattern = LOW_BITS * u64::from(quote);
+        find(rest, |word| is_zero(word ^ pattern) | is_byte(word, b'\\'))
+            .ok_or(Expected("the end of the string"))
     }
 
     /// The character of an escape whose backslash was passed.
-    fn escape(&mut self) -> Result<char, FrameError> {
-        let kind = self.peek().ok_or_else(|| self.error("an escape"))?;
+    fn escape(&mut self) -> Result<char, Expected> {
+        let kind = self.peek().ok_or(Expected("an escape"))?;
         let character = match kind {
             b'"' | b'\'' | b'\\' | b'/' => char::from(kind),
             b'b' => '\u{8}',
@@ -375,14 +539,14 @@ impl<'a> Scanner<'a> {
                 char::from(code as u8)
             }
             b'u' => return self.unicode_escape(),
-            _ => return Err(self.error("an escape")),
+            _ => return Err(Expected("an escape")),
         };
         self.at += 1;
         Ok(character)
     }
 
     /// `uXXXX`, joined with a following low surrogate; a lone surrogate is no character and becomes U+FFFD.
-    fn unicode_escape(&mut self) -> Result<char, FrameError> {
+    fn unicode_escape(&mut self) -> Result<char, Expected> {
         let unit = self.hex(1, 4)?;
         self.at += 5;
         let rest = &self.text.as_bytes()[self.at..];
@@ -398,19 +562,57 @@ impl<'a> Scanner<'a> {
     }
 
     /// `count` hexadecimal digits, `ahead` bytes from here.
-    fn hex(&self, ahead: usize, count: usize) -> Result<u32, FrameError> {
-        let digits = self.text.as_bytes().get(self.at + ahead..self.at + ahead + count);
-        digits
-            .and_then(|digits| {
-                digits.iter().try_fold(0, |code, digit| {
-                    Some(code * 16 + char::from(*digit).to_digit(16)?)
-                })
-            })
-            .ok_or_else(|| self.error("hexadecimal digits"))
+    #[inline]
+    fn hex(&self, ahead: usize, count: usize) -> Result<u32, Expected> {
+        let start = self.at + ahead;
+        let digits = self
+            .text
+            .as_bytes()
+            .get(start..start + count)
+            .ok_or(Expected("hexadecimal digits"))?;
+        let mut code = 0;
+        for digit in digits {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                b'A'..=b'F' => digit - b'A' + 10,
+                _ => return Err(Expected("hexadecimal digits")),
+            };
+            code = code * 16 + u32::from(value);
+        }
+        Ok(code)
+    }
+
+    /// The value as Java writes an int: a few digits, then a comma or the end. `None`, and nothing passed, if it is
+    /// anything else.
+    fn plain_integer(&mut self) -> Option<i32> {
+        let bytes = &self.text.as_bytes()[self.at..];
+        let (is_negative, first) = match bytes.first()? {
+            b'-' => (true, 1),
+            _ => (false, 0),
+        };
+        let mut value = 0_i64;
+        let mut at = first;
+        while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
+            value = value * 10 + i64::from(digit - b'0');
+            at += 1;
+            if at > first + 10 {
+                return None;
+            }
+        }
+        if at == first || !matches!(bytes.get(at), Some(b',' | b'}')) {
+            return None;
+        }
+        let value = i32::try_from(if is_negative { -value } else { value }).ok()?;
+        self.at += at;
+        Some(value)
     }
 
     /// An int, also as a string or with a fraction; `None` for null.
-    fn integer(&mut self) -> Result<Option<i32>, FrameError> {
+    fn integer(&mut self) -> Result<Option<i32>, Expected> {
+        if let Some(value) = self.plain_integer() {
+            return Ok(Some(value));
+        }
         let Some(text) = self.value()?.into_text() else {
             return Ok(None);
         };
@@ -422,11 +624,11 @@ impl<'a> Scanner<'a> {
         };
         match text.parse().ok().or_else(|| fraction().map(|value| value as i32)) {
             Some(value) => Ok(Some(value)),
-            None => Err(self.error("an int")),
+            None => Err(Expected("an int")),
         }
     }
 
-    fn language(&mut self) -> Result<LanguageCode, FrameError> {
+    fn language(&mut self) -> Result<LanguageCode, Expected> {
         Ok(match self.value()? {
             Value::Null => LanguageCode::JAVA,
             Value::Text(name) => LanguageCode::from_name(&name).unwrap_or(LanguageCode::UNKNOWN),
@@ -436,43 +638,19 @@ impl<'a> Scanner<'a> {
                 .unwrap_or(LanguageCode::UNKNOWN),
         })
     }
-
-    /// The place of the next value, unless it is null.
-    fn nullable_range(&mut self) -> Result<Option<Range<usize>>, FrameError> {
-        self.skip_blank()?;
-        let start = self.at;
-        let value = self.value()?;
-        Ok((!matches!(value, Value::Null)).then_some(start..self.at))
-    }
-
-    /// The place of the next object after its opening brace, unless it is null; its fields are checked.
-    fn object_range(&mut self) -> Result<Option<Range<usize>>, FrameError> {
-        self.skip_blank()?;
-        if self.peek() != Some(b'{') {
-            return match self.value()? {
-                Value::Null => Ok(None),
-                _ => Err(self.error("an object")),
-            };
-        }
-        self.at += 1;
-        let start = self.at;
-        while self.key()?.is_some() {
-            self.value()?;
-        }
-        Ok(Some(start..self.at))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fields::Fields;
 
     fn pairs(text: &str) -> Vec<(String, Option<String>)> {
-        let header = decode(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        let Some(range) = header.fields else {
-            return Vec::new();
-        };
-        let fields = JsonFields::new(&text[range]);
+        let (_, texts, bytes) = decode(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let fields = texts
+            .fields
+            .map(|range| Fields::map(&bytes[range], false))
+            .unwrap_or(Fields::EMPTY);
         fields
             .map(|(name, value)| (name.into_owned(), value.map(Cow::into_owned)))
             .collect()
@@ -497,9 +675,7 @@ mod tests {
             ("escaped keys",         r#"{"\u0063ode":105,"opaque":-7,"flag":2,"version":513}"#),
         ];
         for (what, text) in cases {
-            let head = decode(text)
-                .unwrap_or_else(|error| panic!("{what}: {error}"))
-                .head;
+            let (head, ..) = decode(text).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(
                 (head.code, head.opaque, head.flag, head.version),
                 (105, -7, 2, 513),
@@ -514,9 +690,9 @@ mod tests {
             "{}",
             r#"{"code":null,"opaque":null,"language":null,"remark":null,"extFields":null}"#,
         ] {
-            let header = decode(text).unwrap();
-            assert_eq!(header.head, Head::default());
-            assert!(header.remark.is_none() && header.fields.is_none());
+            let (head, texts, _) = decode(text).unwrap();
+            assert_eq!(head, Head::default());
+            assert!(texts.remark.is_none() && texts.fields.is_none());
         }
     }
 
@@ -528,20 +704,19 @@ mod tests {
             (r#""go""#, "UNKNOWN"), ("99", "UNKNOWN"), ("-1", "UNKNOWN"), ("true", "UNKNOWN"),
         ];
         for (value, name) in cases {
-            let head = decode(&format!("{{\"language\":{value}}}")).unwrap().head;
+            let (head, ..) = decode(&format!("{{\"language\":{value}}}")).unwrap();
             assert_eq!(head.language.name(), name, "{value}");
         }
     }
 
     #[test]
-    fn field_values_become_text_and_null_stays_null() {
+    fn field_values_become_text_and_null_is_no_field() {
         let text = ext(r#"{"n":7,"b":true,"s":"","o":{"a":[1]},"nil":null,"x":'q"q',}"#);
         let expected = [
             ("n", Some("7")),
             ("b", Some("true")),
             ("s", Some("")),
             ("o", Some(r#"{"a":[1]}"#)),
-            ("nil", None),
             ("x", Some("q\"q")),
         ];
         let expected: Vec<_> = expected
@@ -593,6 +768,25 @@ mod tests {
             error.to_string(),
             "bad JSON header: expected no `body` key at byte 17"
         );
+    }
+
+    #[test]
+    fn finding_by_words_finds_what_looking_at_each_byte_finds() {
+        let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+        for length in 0..20 {
+            for special in [0, 1, 0x1f, b'"', b'\\', 0x20, 0x21, 0x7f, 0x80, 0xff] {
+                for at in 0..length {
+                    for filler in [b'a', b'#', b'!', b'[', 0x80, 0xff, 0x7f] {
+                        let mut bytes = vec![filler; length];
+                        bytes[at] = special;
+                        let expected = bytes.iter().position(is_special);
+                        assert_eq!(find(&bytes, must_escape), expected, "{bytes:?}");
+                    }
+                }
+            }
+        }
+        assert_eq!(find(b"12345678'", |word| is_byte(word, b'\'')), Some(8));
+        assert_eq!(find(b"", must_escape), None);
     }
 
     #[test]

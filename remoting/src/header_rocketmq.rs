@@ -12,24 +12,16 @@
 //!
 //! Reference: RocketMQSerializable
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::fields::FieldBuffer;
-use crate::frame::{FrameError, Head, LanguageCode};
+use crate::frame::{FrameError, Head, HeaderTexts, LanguageCode};
 
 /// Bytes before the remark text.
 const FIXED_BYTES: usize = 17;
 
-/// What a binary header says, with the places of remark and map.
-pub(crate) struct BinaryHeader {
-    pub(crate) head: Head,
-    pub(crate) remark: Option<Range<usize>>,
-    pub(crate) fields: Option<Range<usize>>,
-}
-
 /// Reads a header. Every length is checked here, so later passes over the same bytes cannot fail.
-pub(crate) fn decode(header: &[u8]) -> Result<BinaryHeader, FrameError> {
+pub(crate) fn decode(header: &[u8]) -> Result<(Head, HeaderTexts), FrameError> {
     let mut rest = Reader { bytes: header, at: 0 };
     let head = Head {
         code: i32::from(i16::from_be_bytes(rest.array()?)),
@@ -43,7 +35,7 @@ pub(crate) fn decode(header: &[u8]) -> Result<BinaryHeader, FrameError> {
     if let Some(range) = &fields {
         check_map(&header[range.clone()])?;
     }
-    Ok(BinaryHeader { head, remark, fields })
+    Ok((head, HeaderTexts { remark, fields }))
 }
 
 /// Appends a header.
@@ -66,7 +58,7 @@ fn check_map(map: &[u8]) -> Result<(), FrameError> {
     let mut fields = MapFields::new(map);
     while !fields.rest.is_empty() {
         fields
-            .entry()
+            .next()
             .ok_or(FrameError::BadBinaryHeader("extFields entry ends beyond the map"))?;
     }
     Ok(())
@@ -108,12 +100,17 @@ pub(crate) struct MapFields<'a> {
 }
 
 impl<'a> MapFields<'a> {
-    pub(crate) fn new(map: &'a [u8]) -> Self {
+    pub(crate) const fn new(map: &'a [u8]) -> Self {
         Self { rest: map }
     }
+}
 
-    /// The next entry as raw bytes.
-    pub(crate) fn entry(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+impl<'a> Iterator for MapFields<'a> {
+    /// Name and value as raw bytes.
+    type Item = (&'a [u8], &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
         let (length, rest) = self.rest.split_first_chunk::<2>()?;
         let (name, rest) = rest.split_at_checked(usize::try_from(i16::from_be_bytes(*length)).ok()?)?;
         let (length, rest) = rest.split_first_chunk::<4>()?;
@@ -123,19 +120,10 @@ impl<'a> MapFields<'a> {
     }
 }
 
-impl<'a> Iterator for MapFields<'a> {
-    type Item = (Cow<'a, str>, Option<Cow<'a, str>>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (name, value) = self.entry()?;
-        let value = (!value.is_empty()).then(|| String::from_utf8_lossy(value));
-        Some((String::from_utf8_lossy(name), value))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fields::Fields;
 
     /// A header with this remark and map, whatever lengths they claim to have.
     fn header(remark_length: i32, remark: &[u8], map_length: i32, map: &[u8]) -> Vec<u8> {
@@ -151,14 +139,11 @@ mod tests {
     fn zero_lengths_are_null() {
         let map = [0, 1, b'a', 0, 0, 0, 0];
         let bytes = header(0, b"", 7, &map);
-        let decoded = decode(&bytes).unwrap();
-        assert_eq!(
-            (decoded.head.code, decoded.head.version, decoded.head.opaque),
-            (105, 513, 9)
-        );
-        assert!(decoded.remark.is_none());
-        let fields: Vec<_> = MapFields::new(&bytes[decoded.fields.unwrap()]).collect();
-        assert_eq!(fields, [(Cow::Borrowed("a"), None)]);
+        let (head, texts) = decode(&bytes).unwrap();
+        assert_eq!((head.code, head.version, head.opaque), (105, 513, 9));
+        assert!(texts.remark.is_none());
+        let fields: Vec<_> = Fields::map(&bytes[texts.fields.unwrap()], true).collect();
+        assert_eq!(fields, [("a".into(), None)]);
     }
 
     #[test]
@@ -189,8 +174,8 @@ mod tests {
     #[test]
     fn bytes_that_are_not_utf_8_are_replaced_as_java_does() {
         let bytes = header(0, b"", 8, &[0, 1, b'a', 0, 0, 0, 1, 0xFF]);
-        let decoded = decode(&bytes).unwrap();
-        let (_, value) = MapFields::new(&bytes[decoded.fields.unwrap()]).next().unwrap();
+        let (_, texts) = decode(&bytes).unwrap();
+        let (_, value) = Fields::map(&bytes[texts.fields.unwrap()], true).next().unwrap();
         assert_eq!(value.as_deref(), Some("\u{FFFD}"));
     }
 }
