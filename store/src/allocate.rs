@@ -33,10 +33,11 @@ impl Allocator {
         let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         let (current, spare) = files_of(log)?;
         let needed = length + BLANK_BYTES;
-        if let Some((file, position)) = &current
-            && position + needed <= file.size()
-        {
-            return reserve_ahead(file, *position, needed);
+        if let Some((file, position)) = &current {
+            if position + needed <= file.size() {
+                return reserve_ahead(file, *position, needed);
+            }
+            reserve_ahead(file, *position, BLANK_BYTES)?;
         }
         let spare = match spare {
             Some(spare) => spare,

@@ -286,14 +286,16 @@ impl LogWriter {
             self.roll()?;
         }
         let current = self.current.as_ref().ok_or(Blocked::NoRoom)?;
-        // Room for a blank is kept after every record.
-        if current.position() + length + BLANK_BYTES > current.file().reserved() {
+        if !has_room(current, length) {
             return Err(Blocked::NoRoom);
         }
         Ok(Arc::clone(current.file()))
     }
 
     fn roll(&mut self) -> Result<(), Blocked> {
+        if self.current.as_ref().is_some_and(|full| !has_room(full, 0)) {
+            return Err(Blocked::NoRoom);
+        }
         let spare = self.spare.take().ok_or(Blocked::NoRoom)?;
         let next = spare.writer().ok_or(Blocked::NoRoom)?;
         if let Some(full) = &mut self.current {
@@ -323,6 +325,11 @@ impl LogWriter {
     pub fn set_spare(&mut self, spare: Option<Arc<MappedFile>>) {
         self.spare = spare;
     }
+}
+
+/// Whether so many bytes, and a blank after them, have room on the disk.
+fn has_room(writer: &MappedFileWriter, length: usize) -> bool {
+    writer.position() + length + BLANK_BYTES <= writer.file().reserved()
 }
 
 impl Numbering<'_> {

@@ -369,6 +369,7 @@ impl IndexFiles {
             indexed: AtomicU64::new(0),
         };
         let mut paths = index.list()?.into_iter();
+        let is_crash = crashed_after_ms.is_some();
         let mut is_repaired = false;
         for path in paths.by_ref() {
             let file = IndexFile::open(&**disk, &path, index.shape).map_err(OpenError::io("map", &path))?;
@@ -376,12 +377,12 @@ impl IndexFiles {
             if is_repaired {
                 file.repair().map_err(OpenError::io("repair", &path))?;
             }
+            let has_lost_entries = is_crash && !file.is_full();
             if file.is_empty() {
                 disk.remove_file(&path).map_err(OpenError::io("remove", &path))?;
-                continue;
+            } else {
+                index.write().push(Arc::new(file));
             }
-            let has_lost_entries = is_repaired && !file.is_full();
-            index.write().push(Arc::new(file));
             if has_lost_entries {
                 break;
             }
@@ -740,7 +741,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
+        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn cutting_and_repairing_keep_exactly_what_lies_below(
             messages in prop::collection::vec(prop::collection::vec(0u8..12, 1..4), 1..60), limit in 0usize..70,

@@ -264,8 +264,8 @@ impl Recovery<'_> {
         let oldest = self.recover_limit();
         let fits = |index: &usize| {
             let first = first_record(&self.files[*index]);
-            first
-                .is_some_and(|record| record.store_timestamp_ms <= time_ms && self.is_safe_for_index(&record))
+            // Stricter than the reference: of the records of that very millisecond some may not be in their queues.
+            first.is_some_and(|record| record.store_timestamp_ms < time_ms && self.is_safe_for_index(&record))
         };
         (oldest..self.files.len()).rev().find(fits).unwrap_or(oldest)
     }
@@ -308,6 +308,9 @@ impl Recovery<'_> {
     /// Dispatches a record, unless its queue offset cannot be right.
     fn take(&self, record: &Record<'_>, plan: Plan, scan: &mut Scan) -> io::Result<()> {
         let position = record.physical_offset.0;
+        if self.derived.deleted.covers(record.topic, position) {
+            return Ok(());
+        }
         let mut targets = Targets {
             queues: position >= plan.queues_from,
             index: position >= plan.index_from,
@@ -355,8 +358,8 @@ impl Recovery<'_> {
             self.derived.queues.delete(&queue)?;
             return Ok(true);
         }
-        // Dispatch drops what a queue has already.
-        Ok(true)
+        // The next one proves that this is the queue's next; else dispatch drops it, as one the queue has already.
+        Ok(next != Some(end + 1))
     }
 
     /// The queue offset of the next record of the same queue, if it is near.
@@ -460,7 +463,9 @@ impl Recovery<'_> {
 
     fn is_believable(&self, record: &Record<'_>, bytes: &[u8], position: u64) -> bool {
         let size = record.size_bytes as usize;
-        if record.physical_offset.0 != position || size + BLANK_BYTES > bytes.len() {
+        // Properties have no checksum, but a torn record ends in zeros, and no writer ends properties with one.
+        let is_torn = record.properties.ends_with('\0');
+        if record.physical_offset.0 != position || size + BLANK_BYTES > bytes.len() || is_torn {
             return false;
         }
         match (

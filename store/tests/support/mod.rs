@@ -1,17 +1,22 @@
 //! What the integration tests share: a store in a directory, driven without threads.
 #![allow(dead_code)]
 
+pub mod faulty_disk;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use common::clock::{Clock, ManualClock};
 use common::properties::Live;
 use common::service::{Next, Service};
+use proptest::test_runner::Config as ProptestConfig;
 use store::record::{Record, decode};
 use store::{
     AllMessages, Arrival, ArrivalListener, GetOutcome, GetRequest, Message, MessageStoreConfig, OpenError,
-    RealDisk, Store, StoreOptions,
+    Store, StoreOptions,
 };
+
+use self::faulty_disk::FaultyDisk;
 
 /// The time at which the stores of these tests begin: shortly after the fixtures were written.
 pub const START_MS: i64 = 1_795_400_000_000;
@@ -21,6 +26,7 @@ pub struct Bench {
     pub directory: tempfile::TempDir,
     pub config: MessageStoreConfig,
     pub clock: Arc<ManualClock>,
+    pub disk: FaultyDisk,
     pub arrivals: Arc<Arrivals>,
 }
 
@@ -63,6 +69,7 @@ impl Bench {
             directory,
             config,
             clock: Arc::new(ManualClock::new(START_MS)),
+            disk: FaultyDisk::default(),
             arrivals: Arc::default(),
         }
     }
@@ -79,10 +86,18 @@ impl Bench {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         Store::open(StoreOptions {
             config: Arc::new(Live::new(self.config.clone())),
-            disk: Arc::new(RealDisk),
+            disk: Arc::new(self.disk.clone()),
             clock,
             arrivals: Arc::clone(&self.arrivals) as Arc<dyn ArrivalListener>,
         })
+    }
+
+    /// Makes the present hour the one at which expired files go.
+    pub fn set_delete_hour(&self, store: &Store) {
+        let hours: Vec<String> = (0..24).map(|hour| hour.to_string()).collect();
+        store
+            .config()
+            .update(|config| config.delete_when = hours.join(";"));
     }
 
     /// Lets time pass.
@@ -99,6 +114,26 @@ pub fn run(service: &mut impl Service, clock: &dyn Clock) {
 /// Dispatches everything that may be dispatched.
 pub fn dispatch(store: &Arc<Store>, bench: &Bench) {
     run(&mut store.ticks().dispatch, &*bench.clock);
+}
+
+/// Flushes log, queues, index and checkpoint.
+pub fn flush_all(store: &Arc<Store>, bench: &Bench) {
+    let mut ticks = store.ticks();
+    ticks.flush.tick(bench.clock.now(), true).unwrap();
+    ticks.flush_queues.tick(bench.clock.now(), true).unwrap();
+}
+
+/// As many cases as a plain test run can afford; `PROPTEST_CASES` asks for more.
+pub fn cases(count: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    ProptestConfig {
+        cases: asked.unwrap_or(count),
+        max_shrink_iters: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 /// A plain message.
