@@ -42,12 +42,12 @@ pub enum UpdateError {
     #[error(transparent)]
     Value(#[from] ConfigError),
     /// The file cannot be written; nothing changed.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}: {cause}")]
     Unwritable {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -133,10 +133,10 @@ impl Configuration {
     }
 
     fn persist(&self, settings: &Settings) -> Result<(), UpdateError> {
-        small_file::replace(&self.path, text_of(&settings.given_pairs()).as_bytes()).map_err(|source| {
+        small_file::replace(&self.path, text_of(&settings.given_pairs()).as_bytes()).map_err(|cause| {
             UpdateError::Unwritable {
                 path: self.path.clone(),
-                source,
+                cause,
             }
         })
     }

@@ -20,20 +20,20 @@ use super::{BrokerConfig, IMPORTANT_KEYS, MetricsExporterType, NettyClientConfig
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file given with `-c` is not there or not readable.
-    #[error("cannot read the config file {path}: {source}")]
+    #[error("cannot read the config file {path}: {cause}")]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A value does not fit its key.
-    #[error("{origin}: {source}; correct it, or remove the key to get the default `{default}`")]
+    #[error("{origin}: {cause}; correct it, or remove the key to get the default `{default}`")]
     Value {
         /// The file or option the value came from.
         origin: String,
         /// Key, value and what the key takes.
-        source: PropertyError,
+        cause: PropertyError,
         /// The default of the key.
         default: String,
     },
@@ -162,21 +162,22 @@ impl Settings {
 
     /// Sets a key in every struct that has it; `Ok(false)` when none has.
     pub fn set(&mut self, origin: &str, key: &str, value: &str) -> Result<bool, ConfigError> {
-        let set = || -> Result<bool, PropertyError> {
-            Ok(self.broker.set(key, value)?
-                | self.server.set(key, value)?
-                | self.client.set(key, value)?
-                | self.store.set(key, value)?)
-        };
-        let mut set = set;
-        set().map_err(|source| ConfigError::Value {
-            origin: origin.to_owned(),
-            source,
-            default: Self::keys()
-                .find(|known| known.name == key)
-                .map(|known| (known.default)())
-                .unwrap_or_default(),
-        })
+        self.set_everywhere(key, value)
+            .map_err(|cause| ConfigError::Value {
+                origin: origin.to_owned(),
+                cause,
+                default: Self::keys()
+                    .find(|known| known.name == key)
+                    .map(|known| (known.default)())
+                    .unwrap_or_default(),
+            })
+    }
+
+    fn set_everywhere(&mut self, key: &str, value: &str) -> Result<bool, PropertyError> {
+        Ok(self.broker.set(key, value)?
+            | self.server.set(key, value)?
+            | self.client.set(key, value)?
+            | self.store.set(key, value)?)
     }
 
     /// Every key with its value, those without a struct included.
@@ -522,9 +523,9 @@ fn refused(key: &'static str, value: &str, reason: &str) -> ConfigError {
 
 /// Java reads these files as ISO-8859-1; operators write UTF-8. Both are read, and neither fails.
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let bytes = fs::read(path).map_err(|source| ConfigError::Unreadable {
+    let bytes = fs::read(path).map_err(|cause| ConfigError::Unreadable {
         path: path.to_owned(),
-        source,
+        cause,
     })?;
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|not_utf8| not_utf8.into_bytes().into_iter().map(char::from).collect()))
