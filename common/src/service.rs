@@ -21,6 +21,9 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Now};
 
+/// How long the process outlives a panicked tick, so that the log can say why it ends.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// What a tick asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -185,6 +188,8 @@ impl<S: Service> Worker<S> {
             }
             Err(_) => {
                 tracing::error!(service = S::NAME, "tick panicked: stopping the process");
+                // Log lines are written by another thread: give it the time.
+                std::thread::sleep(LAST_WORDS);
                 std::process::abort();
             }
         }
