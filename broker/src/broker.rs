@@ -32,7 +32,7 @@ use crate::config::{BrokerConfig, Configuration, Identity};
 use crate::delay::levels::DelayArrivals;
 use crate::hold::pull::PullHold;
 use crate::namesrv_link::RegistrationWaker;
-use crate::registry::{ConsumerOffsets, DelayOffsets, Groups, Topics};
+use crate::registry::{ConfigDirectory, ConsumerOffsets, DelayOffsets, Groups, Topics};
 use crate::stats::BrokerStats;
 
 /// One broker. Everything a handler may need.
@@ -85,7 +85,7 @@ impl Broker {
     ) -> anyhow::Result<Arc<Self>> {
         let config = Arc::clone(&configuration.broker);
         let store_config = Arc::clone(&configuration.store);
-        let directory = config_directory(&store_config.get());
+        let directory = ConfigDirectory::new(config_directory(&store_config.get()), disk.clone());
         let delay_levels =
             DelayLevels::parse(&store_config.get().message_delay_level).context("read messageDelayLevel")?;
 
@@ -101,7 +101,7 @@ impl Broker {
         })
         .context("open the store")?;
         let registries = Registries::open(&directory, &config, &store_config.get(), &clock)
-            .with_context(|| format!("read the registries in {}", directory.display()))?;
+            .with_context(|| format!("read the registries in {directory}"))?;
         let registration = RegistrationWaker::new();
         let topics_changed = registration.clone();
         registries.topics.on_change(move || topics_changed.wake());
@@ -132,6 +132,16 @@ impl Broker {
         }))
     }
 
+    /// The message store, for those who drive a broker without sockets.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Answers every parked pull: the broker stops.
+    pub fn resume_parked(&self) {
+        self.pull_hold.resume_all();
+    }
+
     /// Whether the group's members are told when one joins or leaves. A group that was deleted meanwhile still has members.
     pub(crate) fn notifies_members(&self, group: &str) -> bool {
         self.config.get().notify_consumer_ids_changed_enable
@@ -152,7 +162,7 @@ struct Registries {
 
 impl Registries {
     fn open(
-        directory: &Path,
+        directory: &ConfigDirectory,
         config: &Arc<Live<BrokerConfig>>,
         store_config: &MessageStoreConfig,
         clock: &Arc<dyn Clock>,

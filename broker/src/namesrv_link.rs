@@ -784,7 +784,7 @@ mod tests {
         let config = Arc::new(Live::new(config));
         let clock = Arc::new(ManualClock::new(1_700_000_000_000));
         let topics = Topics::open(
-            directory.path(),
+            &crate::registry::ConfigDirectory::on_host(directory.path()),
             clock,
             Arc::clone(&config),
             &MessageStoreConfig::default(),

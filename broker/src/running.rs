@@ -140,7 +140,7 @@ impl Running {
         self.link.stop().await;
         self.main.drain();
         self.fast.drain();
-        self.broker.pull_hold.resume_all();
+        self.broker.resume_parked();
         tokio::join!(self.main.stop(), self.fast.stop());
         let (services, broker) = (self.services, self.broker);
         let close = move || {

@@ -22,44 +22,63 @@ use crate::delay::levels::DelayDelivery;
 use crate::hold::pull::PullExpiry;
 use crate::registry::{Persist, PersistWaker};
 use crate::stats::StatsSampler;
+use store::services::StoreTicks;
+
+/// Every service of a broker, not started: for [`start`], and for those who tick them without threads.
+#[allow(missing_docs)]
+pub struct BrokerTicks {
+    pub store: StoreTicks,
+    pub persist: Persist,
+    pub delay: DelayDelivery,
+    pub pull_expiry: PullExpiry,
+    pub client_expiry: ClientExpiry,
+    pub stats: StatsSampler<Box<dyn Fn() -> i32 + Send>>,
+    persist_waker: PersistWaker,
+}
+
+impl BrokerTicks {
+    /// The services of this broker. To be made once: each registry and each delay level belongs to one of them.
+    ///
+    /// # Errors
+    /// When `messageDelayLevel` cannot be read.
+    pub fn of(broker: &Arc<Broker>) -> anyhow::Result<Self> {
+        let persist_waker = PersistWaker::new();
+        let config = Arc::clone(&broker.config);
+        let idle_minutes: Box<dyn Fn() -> i32 + Send> =
+            Box::new(move || config.get().max_stats_idle_time_in_minutes);
+        Ok(Self {
+            store: broker.store.ticks(),
+            persist: persist(broker, &persist_waker),
+            delay: DelayDelivery::new(
+                Arc::clone(&broker.store),
+                Arc::clone(&broker.delay_offsets),
+                Arc::clone(&broker.delay_arrivals),
+            )?,
+            pull_expiry: PullExpiry::new(Arc::clone(&broker.pull_hold), Arc::clone(&broker.clock)),
+            client_expiry: ClientExpiry {
+                broker: Arc::clone(broker),
+            },
+            stats: StatsSampler::new(Arc::clone(&broker.stats), Arc::clone(&broker.store), idle_minutes),
+            persist_waker,
+        })
+    }
+}
 
 /// Starts them all.
 ///
 /// # Errors
 /// When a thread cannot be started, or `messageDelayLevel` cannot be read.
 pub fn start(broker: &Arc<Broker>) -> anyhow::Result<Services> {
+    let ticks = BrokerTicks::of(broker)?;
     let mut services = Services::new(Arc::clone(&broker.clock));
     broker.store.start_services(&mut services)?;
     // Stopped after everything that changes a table, so that its last write misses nothing.
-    let persist_waker = PersistWaker::new();
-    services.start(persist(broker, &persist_waker), &persist_waker)?;
-    services.start(delay_delivery(broker)?, &broker.wakers.delay)?;
-    services.start(
-        PullExpiry::new(Arc::clone(&broker.pull_hold), Arc::clone(&broker.clock)),
-        &broker.wakers.pull_expiry,
-    )?;
-    services.start(
-        ClientExpiry {
-            broker: Arc::clone(broker),
-        },
-        &Waker::new(),
-    )?;
-    let config = Arc::clone(&broker.config);
-    let idle_minutes = move || config.get().max_stats_idle_time_in_minutes;
-    services.start(
-        StatsSampler::new(Arc::clone(&broker.stats), Arc::clone(&broker.store), idle_minutes),
-        &Waker::new(),
-    )?;
+    services.start(ticks.persist, &ticks.persist_waker)?;
+    services.start(ticks.delay, &broker.wakers.delay)?;
+    services.start(ticks.pull_expiry, &broker.wakers.pull_expiry)?;
+    services.start(ticks.client_expiry, &Waker::new())?;
+    services.start(ticks.stats, &Waker::new())?;
     Ok(services)
-}
-
-fn delay_delivery(broker: &Broker) -> anyhow::Result<DelayDelivery> {
-    Ok(DelayDelivery::new(
-        Arc::clone(&broker.store),
-        Arc::clone(&broker.delay_offsets),
-        Arc::clone(&broker.delay_arrivals),
-        Arc::clone(&broker.clock),
-    )?)
 }
 
 fn persist(broker: &Broker, waker: &PersistWaker) -> Persist {
@@ -77,7 +96,7 @@ fn period(ms: impl TryInto<u64>) -> Duration {
 }
 
 /// Forgets clients that fell silent, and queue locks that nobody renews. Reference: `ClientHousekeepingService`.
-struct ClientExpiry {
+pub struct ClientExpiry {
     broker: Arc<Broker>,
 }
 

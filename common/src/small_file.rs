@@ -2,32 +2,108 @@
 //!
 //! The text before the last change stays beside the file as `<file>.bak`, where the reference leaves it.
 
+use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+
+/// Where small files live: the host's file system, or the one of the simulator.
+pub trait SmallFiles: Send + Sync + Debug {
+    /// Makes a directory and those above it.
+    fn create_dir_all(&self, directory: &Path) -> io::Result<()>;
+
+    /// A file, whole; `None` when there is none.
+    fn read(&self, file: &Path) -> io::Result<Option<Vec<u8>>>;
+
+    /// Makes a file, or empties the one that is there, and gets the bytes to the disk. Not the name: see
+    /// [`SmallFiles::sync_dir`].
+    fn write_and_sync(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
+
+    /// Removes a file; it is no error when there is none.
+    fn remove_file(&self, file: &Path) -> io::Result<()>;
+
+    /// Renames a file, replacing the target.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gets a directory's names to the disk.
+    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+}
+
+/// The host's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostFiles;
+
+impl SmallFiles for HostFiles {
+    fn create_dir_all(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory)
+    }
+
+    fn read(&self, file: &Path) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(file) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_and_sync(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn remove_file(&self, file: &Path) -> io::Result<()> {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
+    }
+}
 
 /// Writes `text` to `path`, durably, creating missing directories. What was there becomes `<path>.bak`.
 ///
 /// # Errors
 /// The first step that failed; the error's text names the file it failed with.
 pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    replace_on(&HostFiles, path, text)
+}
+
+/// [`replace`] on any file system.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_on(files: &dyn SmallFiles, path: &Path, text: &[u8]) -> io::Result<()> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    fs::create_dir_all(directory).map_err(|error| named(&error, "create directory", directory))?;
+    files
+        .create_dir_all(directory)
+        .map_err(|error| named(&error, "create directory", directory))?;
     let fresh = with_suffix(path, ".tmp");
-    write_and_sync(&fresh, text).map_err(|error| named(&error, "write", &fresh))?;
-    match fs::rename(path, backup(path)) {
+    files
+        .write_and_sync(&fresh, text)
+        .map_err(|error| named(&error, "write", &fresh))?;
+    match files.rename(path, &backup(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(named(&error, "rename to .bak", path));
         }
         _ => {}
     }
-    fs::rename(&fresh, path).map_err(|error| named(&error, "rename to", path))?;
+    files
+        .rename(&fresh, path)
+        .map_err(|error| named(&error, "rename to", path))?;
     // Without this the directory may still show the old names after a power failure.
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
+    files
+        .sync_dir(directory)
         .map_err(|error| named(&error, "sync directory", directory))
 }
 
@@ -36,11 +112,16 @@ pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 /// # Errors
 /// When the file is there and cannot be read.
 pub fn read_if_any(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(text) => Ok(Some(text).filter(|text| !text.trim_ascii().is_empty())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(named(&error, "read", path)),
-    }
+    read_if_any_on(&HostFiles, path)
+}
+
+/// [`read_if_any`] on any file system.
+///
+/// # Errors
+/// As [`read_if_any`].
+pub fn read_if_any_on(files: &dyn SmallFiles, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let text = files.read(path).map_err(|error| named(&error, "read", path))?;
+    Ok(text.filter(|text| !text.trim_ascii().is_empty()))
 }
 
 /// Where [`replace`] leaves the previous text.
@@ -53,12 +134,6 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-fn write_and_sync(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(text)?;
-    file.sync_all()
 }
 
 /// The same error, with what was tried with which file.

@@ -12,10 +12,10 @@
 //!
 //! Once writing or syncing has failed, nobody knows what the disk holds: the log takes nothing more until the restart.
 //!
-//! The writer lock is taken before nothing else but the queue counters' atomics.
+//! The writer lock is taken before nothing else but the queue counters' atomics, and after the lock of flushing.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::Guard;
 use common::clock::Clock;
@@ -35,6 +35,9 @@ pub struct CommitLog {
     writer: Mutex<LogWriter>,
     end: AtomicU64,
     flushed: AtomicU64,
+    /// Held while flushing: `flushed` must not pass what another thread is about to fail to sync. Taken before the
+    /// writer lock.
+    flushing: Mutex<()>,
     /// Wall time at which the writer lock was taken; 0 while it is free.
     locked_at_ms: AtomicI64,
     failure: OnceLock<String>,
@@ -114,6 +117,7 @@ impl CommitLog {
             writer: Mutex::new(writer),
             end: AtomicU64::new(end),
             flushed: AtomicU64::new(end),
+            flushing: Mutex::new(()),
             locked_at_ms: AtomicI64::new(0),
             failure: OnceLock::new(),
         }
@@ -234,9 +238,8 @@ impl CommitLog {
     }
 
     /// Gets everything appended so far to the disk. Returns the store time of the last record before.
-    ///
-    /// Only one thread flushes at a time.
     pub fn flush(&self) -> Result<i64, String> {
+        let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let (end, last_store_timestamp_ms) = match self.lock_writer() {
             Ok(writer) => (self.end(), writer.last_store_timestamp_ms),
             Err(_) => return Err(self.failure.get().cloned().unwrap_or_default()),

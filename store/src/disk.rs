@@ -14,38 +14,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
+use common::small_file::{HostFiles, SmallFiles};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
 /// Files and directories. Paths are those of the configuration.
-pub trait Disk: Send + Sync + Debug {
-    /// Makes a directory and those above it.
-    fn create_dir_all(&self, directory: &Path) -> io::Result<()>;
-
+pub trait Disk: SmallFiles {
     /// What is in a directory, in no order; empty when there is no such directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<DiskEntry>>;
 
     /// Milliseconds since 1970 of a file's last change.
     fn modified_ms(&self, file: &Path) -> io::Result<i64>;
 
-    /// A small file, whole; `None` when there is none.
-    fn read(&self, file: &Path) -> io::Result<Option<Vec<u8>>>;
-
     /// Replaces a small file, whole or not at all, on disk when this returns.
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
 
-    /// Removes a file; it is no error when there is none. Mappings of it stay valid.
-    fn remove_file(&self, file: &Path) -> io::Result<()>;
-
     /// Removes an empty directory; it is no error when there is none.
     fn remove_dir(&self, directory: &Path) -> io::Result<()>;
-
-    /// Renames a file, replacing the target.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-
-    /// Gets a directory's names to the disk.
-    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 
     /// Makes a file of zeros and maps it. It takes no room before [`DiskFile::reserve`].
     fn create(&self, file: &Path, length: usize) -> io::Result<Box<dyn DiskFile>>;
@@ -125,11 +111,33 @@ impl DiskUsage {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
-impl Disk for RealDisk {
+impl SmallFiles for RealDisk {
     fn create_dir_all(&self, directory: &Path) -> io::Result<()> {
-        fs::create_dir_all(directory)
+        HostFiles.create_dir_all(directory)
     }
 
+    fn read(&self, file: &Path) -> io::Result<Option<Vec<u8>>> {
+        HostFiles.read(file)
+    }
+
+    fn write_and_sync(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        HostFiles.write_and_sync(file, bytes)
+    }
+
+    fn remove_file(&self, file: &Path) -> io::Result<()> {
+        HostFiles.remove_file(file)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        HostFiles.rename(from, to)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        HostFiles.sync_dir(directory)
+    }
+}
+
+impl Disk for RealDisk {
     fn list(&self, directory: &Path) -> io::Result<Vec<DiskEntry>> {
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
@@ -157,39 +165,17 @@ impl Disk for RealDisk {
         Ok(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 
-    fn read(&self, file: &Path) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(file) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut temporary = file.as_os_str().to_owned();
         temporary.push(".tmp");
         let temporary = PathBuf::from(temporary);
-        let mut writer = File::create(&temporary)?;
-        writer.write_all(bytes)?;
-        writer.sync_all()?;
-        fs::rename(&temporary, file)?;
+        self.write_and_sync(&temporary, bytes)?;
+        self.rename(&temporary, file)?;
         self.sync_dir(parent_of(file))
-    }
-
-    fn remove_file(&self, file: &Path) -> io::Result<()> {
-        ignore_missing(fs::remove_file(file))
     }
 
     fn remove_dir(&self, directory: &Path) -> io::Result<()> {
         ignore_missing(fs::remove_dir(directory))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        File::open(directory)?.sync_all()
     }
 
     fn create(&self, file: &Path, length: usize) -> io::Result<Box<dyn DiskFile>> {

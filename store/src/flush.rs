@@ -138,6 +138,14 @@ impl Store {
         }
     }
 
+    /// Gets everything appended so far to the disk, on this thread.
+    ///
+    /// # Errors
+    /// When syncing fails; then the log takes nothing more.
+    pub fn flush(&self) -> anyhow::Result<()> {
+        self.flush_log(self.options.clock.now())
+    }
+
     /// One round of looking for waiters whose time is over. On a thread of its own: the flush may be the one that hangs.
     pub(crate) fn flush_deadline_tick(&self, now: Now) -> Next {
         self.answer(

@@ -32,6 +32,7 @@
 //! | `retention`         | old files go                                                             |
 //! | `mapped_file`, `mapped_file_queue` | files as memory: the only unsafe code; runs of equal files |
 //! | `disk`              | the file system, handed in                                               |
+//! | `sim_disk`          | the same in memory: crashes, torn pages, faults; with the feature `sim`  |
 #![deny(unsafe_code)]
 
 mod allocate;
@@ -56,6 +57,8 @@ pub mod record;
 mod recovery;
 mod retention;
 pub mod services;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim_disk;
 mod stats;
 pub mod store;
 

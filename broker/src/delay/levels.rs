@@ -19,16 +19,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::mpsc;
 use std::time::Duration;
 
-use common::clock::{Clock, Now};
+use common::clock::Now;
 use common::message::delay_level::{DelayLevelError, DelayLevels};
 use common::message::properties::{PROPERTY_SEPARATOR, name};
 use common::names;
 use common::service::{Next, Service, Waker};
 use store::record::{self, Record};
-use store::{Arrival, ArrivalListener, Message, PhysicalOffset, PutError, QueueEntry, QueueOffset, Store};
+use store::{Arrival, ArrivalListener, Message, PutError, QueueEntry, QueueOffset, Store};
 
 use crate::registry::DelayOffsets;
 
@@ -40,8 +39,6 @@ const RETRY_AFTER_MS: i64 = 1_000;
 const MAX_WAIT: Duration = Duration::from_secs(1);
 /// The longest sleep while nothing waits.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
-/// How long the delivery's progress waits for the log to be on disk before it is written.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Wakes the delivery when a message arrives that is due before anything it knows of.
 ///
@@ -110,7 +107,6 @@ impl DelayDelivery {
         store: Arc<Store>,
         offsets: Arc<DelayOffsets>,
         arrivals: Arc<DelayArrivals>,
-        clock: Arc<dyn Clock>,
     ) -> Result<Self, DelayLevelError> {
         let levels = DelayLevels::parse(&store.config().get().message_delay_level)?;
         let levels = (1..=levels.max_level())
@@ -124,7 +120,8 @@ impl DelayDelivery {
             })
             .collect();
         let log = Arc::clone(&store);
-        offsets.flush_log_first(move || flush_log(&log, &*clock));
+        // All delivered copies are in the log by now.
+        offsets.flush_log_first(move || log.flush());
         Ok(DelayDelivery {
             store,
             offsets,
@@ -317,21 +314,6 @@ fn without_crc(properties: &str) -> &str {
     }
 }
 
-/// Waits until all delivered copies are on disk.
-fn flush_log(store: &Store, clock: &dyn Clock) -> anyhow::Result<()> {
-    let end: PhysicalOffset = store.state().commit_log_max;
-    let timeout_ms = i64::try_from(FLUSH_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
-    let (sender, receiver) = mpsc::channel();
-    let waiter = Box::new(move |flushed| {
-        // Whoever waited may have given up.
-        let _ = sender.send(flushed);
-    });
-    store.on_flushed(end, clock.wall_ms() + timeout_ms, waiter);
-    // Twice the deadline: the store answers at the deadline, this is for one that does not.
-    receiver.recv_timeout(FLUSH_TIMEOUT * 2)??;
-    Ok(())
-}
-
 fn offset_from_wire(offset: i64) -> u64 {
     u64::try_from(offset).unwrap_or(0)
 }
@@ -342,6 +324,7 @@ fn offset_to_wire(offset: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use store::PhysicalOffset;
     use store::record::encode::{RecordStyle, encode, patch};
 
     use super::*;

@@ -16,7 +16,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
-use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -27,7 +26,7 @@ use dashmap::DashMap;
 use remoting::body::{ConsumerOffsetFile, DataVersion};
 use store::MessageStoreConfig;
 
-use super::persist::{PersistError, Table, TableFile};
+use super::persist::{ConfigDirectory, PersistError, Table, TableFile};
 use crate::config::BrokerConfig;
 
 /// Queues of one topic that a group may have offsets in. Queue ids come from clients unchecked.
@@ -80,15 +79,15 @@ impl Offsets {
 impl ConsumerOffsets {
     /// Reads `consumerOffset.json` in `config_dir`, or with `enableLmq` the file that takes its place.
     pub fn open(
-        config_dir: &Path,
+        config_dir: &ConfigDirectory,
         clock: Arc<dyn Clock>,
         config: Arc<Live<BrokerConfig>>,
         store_config: &MessageStoreConfig,
     ) -> anyhow::Result<ConsumerOffsets> {
         let lmq_enabled = store_config.enable_lmq;
-        let plain = TableFile::new(config_dir.join(FILE_NAME));
+        let plain = config_dir.file(FILE_NAME);
         let (file, saved) = if lmq_enabled {
-            let lmq = TableFile::new(config_dir.join(LMQ_FILE_NAME));
+            let lmq = config_dir.file(LMQ_FILE_NAME);
             // LMQ was switched on after the broker had consumers: their offsets are in the other file.
             let saved = match lmq.load(clock.wall_ms())? {
                 Some(saved) => Some(saved),

@@ -4,14 +4,13 @@
 //! Reference: `ScheduleMessageService.offsetTable`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use common::clock::Clock;
 use common::properties::Live;
 use remoting::body::{DataVersion, DelayOffsetSerializeWrapper};
 
-use super::persist::{PersistError, Table, TableFile};
+use super::persist::{ConfigDirectory, PersistError, Table, TableFile};
 use crate::config::BrokerConfig;
 
 const FILE_NAME: &str = "delayOffset.json";
@@ -38,11 +37,11 @@ struct State {
 impl DelayOffsets {
     /// Reads `delayOffset.json` in `config_dir`.
     pub fn open(
-        config_dir: &Path,
+        config_dir: &ConfigDirectory,
         clock: Arc<dyn Clock>,
         config: Arc<Live<BrokerConfig>>,
     ) -> anyhow::Result<DelayOffsets> {
-        let file = TableFile::new(config_dir.join(FILE_NAME));
+        let file = config_dir.file(FILE_NAME);
         let saved: DelayOffsetSerializeWrapper = file.load(clock.wall_ms())?.unwrap_or_default();
         Ok(DelayOffsets {
             state: Mutex::new(State {

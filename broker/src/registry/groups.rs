@@ -4,7 +4,6 @@
 //! configuration allows it. Reference: `SubscriptionGroupManager`, `LmqSubscriptionGroupManager`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use common::clock::Clock;
@@ -14,7 +13,7 @@ use dashmap::DashMap;
 use remoting::body::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper};
 use store::MessageStoreConfig;
 
-use super::persist::{PersistError, Table, TableFile};
+use super::persist::{ConfigDirectory, PersistError, Table, TableFile};
 use crate::config::BrokerConfig;
 
 /// With so many groups, clients create no more of them by using them. Each brings a retry topic along.
@@ -54,12 +53,12 @@ pub struct Groups {
 impl Groups {
     /// Reads `subscriptionGroup.json` in `config_dir` and adds the built-in groups it lacks.
     pub fn open(
-        config_dir: &Path,
+        config_dir: &ConfigDirectory,
         clock: Arc<dyn Clock>,
         config: Arc<Live<BrokerConfig>>,
         store_config: &MessageStoreConfig,
     ) -> anyhow::Result<Groups> {
-        let file = TableFile::new(config_dir.join(FILE_NAME));
+        let file = config_dir.file(FILE_NAME);
         let saved: Option<SubscriptionGroupWrapper> = file.load(clock.wall_ms())?;
         let groups = Groups {
             table: DashMap::default(),

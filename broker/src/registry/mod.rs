@@ -17,7 +17,7 @@ pub mod topics;
 pub use consumer_offsets::ConsumerOffsets;
 pub use delay_offsets::DelayOffsets;
 pub use groups::Groups;
-pub use persist::{Persist, PersistWaker, TableFile};
+pub use persist::{ConfigDirectory, Persist, PersistWaker, TableFile};
 pub use topics::Topics;
 
 #[cfg(test)]
@@ -73,13 +73,17 @@ pub(crate) mod testing {
             self.directory.path()
         }
 
+        fn config_directory(&self) -> ConfigDirectory {
+            ConfigDirectory::on_host(self.path())
+        }
+
         pub(crate) fn text(&self, name: &str) -> String {
             std::fs::read_to_string(self.path().join(name)).unwrap()
         }
 
         pub(crate) fn topics(&self) -> Topics {
             Topics::open(
-                self.path(),
+                &self.config_directory(),
                 self.clock.clone(),
                 self.config.clone(),
                 &self.store_config,
@@ -89,7 +93,7 @@ pub(crate) mod testing {
 
         pub(crate) fn groups(&self) -> Groups {
             Groups::open(
-                self.path(),
+                &self.config_directory(),
                 self.clock.clone(),
                 self.config.clone(),
                 &self.store_config,
@@ -99,7 +103,7 @@ pub(crate) mod testing {
 
         pub(crate) fn consumer_offsets(&self) -> ConsumerOffsets {
             ConsumerOffsets::open(
-                self.path(),
+                &self.config_directory(),
                 self.clock.clone(),
                 self.config.clone(),
                 &self.store_config,
@@ -108,7 +112,7 @@ pub(crate) mod testing {
         }
 
         pub(crate) fn delay_offsets(&self) -> DelayOffsets {
-            DelayOffsets::open(self.path(), self.clock.clone(), self.config.clone()).unwrap()
+            DelayOffsets::open(&self.config_directory(), self.clock.clone(), self.config.clone()).unwrap()
         }
     }
 }

@@ -12,7 +12,6 @@
 //!
 //! Java brokers read these files and ours theirs. Reference: `ConfigManager`, which writes X in place.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +21,7 @@ use std::time::Duration;
 use anyhow::Context;
 use common::clock::Now;
 use common::service::{Next, Service, Waker};
-use common::small_file;
+use common::small_file::{self, HostFiles, SmallFiles};
 use remoting::body::fastjson;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -72,6 +71,7 @@ pub trait Table: Send + Sync {
 #[derive(Debug)]
 pub struct TableFile {
     path: PathBuf,
+    files: Arc<dyn SmallFiles>,
     /// Changes of the table since it was opened.
     changes: AtomicU64,
     /// How many of them the file holds. Held while writing: two writers must not mix their steps.
@@ -82,11 +82,44 @@ pub struct TableFile {
 /// Wakes the [`Persist`] service for a file that is to be written at once.
 pub type PersistWaker = Waker;
 
+/// Where the config files are.
+#[derive(Clone, Debug)]
+pub struct ConfigDirectory {
+    path: PathBuf,
+    files: Arc<dyn SmallFiles>,
+}
+
+impl ConfigDirectory {
+    /// The directory at `path` of these files.
+    pub fn new(path: impl Into<PathBuf>, files: Arc<dyn SmallFiles>) -> Self {
+        ConfigDirectory {
+            path: path.into(),
+            files,
+        }
+    }
+
+    /// The directory at `path` of the host.
+    pub fn on_host(path: impl Into<PathBuf>) -> Self {
+        Self::new(path, Arc::new(HostFiles))
+    }
+
+    /// One of its files; nothing is read yet.
+    pub fn file(&self, name: &str) -> TableFile {
+        TableFile::new(self.path.join(name), Arc::clone(&self.files))
+    }
+}
+
+impl std::fmt::Display for ConfigDirectory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
 impl TableFile {
-    /// The file at `path`; nothing is read yet.
-    pub fn new(path: PathBuf) -> Self {
+    fn new(path: PathBuf, files: Arc<dyn SmallFiles>) -> Self {
         TableFile {
             path,
+            files,
             changes: AtomicU64::new(0),
             written: Mutex::new(0),
             waker: OnceLock::new(),
@@ -128,27 +161,30 @@ impl TableFile {
             path: self.path.clone(),
             source,
         })?;
-        small_file::replace(&self.path, &text)?;
+        small_file::replace_on(&*self.files, &self.path, &text)?;
         *written = changes;
         Ok(())
     }
 
     /// Reads the table by the rules above; `None` when there is no file yet. `now_ms` names a damaged file's copy.
     pub fn load<T: DeserializeOwned>(&self, now_ms: i64) -> anyhow::Result<Option<T>> {
-        match small_file::read_if_any(&self.path)? {
+        match small_file::read_if_any_on(&*self.files, &self.path)? {
             Some(text) => match fastjson::from_slice(&text) {
                 Ok(table) => return Ok(Some(table)),
                 Err(error) => self.set_aside(now_ms, &error)?,
             },
             // An empty X must not be renamed over X.bak by the next write.
-            None => remove_if_any(&self.path)?,
+            None => self
+                .files
+                .remove_file(&self.path)
+                .with_context(|| format!("remove empty {}", self.path.display()))?,
         }
         self.load_backup()
     }
 
     fn load_backup<T: DeserializeOwned>(&self) -> anyhow::Result<Option<T>> {
         let backup = small_file::backup(&self.path);
-        let Some(text) = small_file::read_if_any(&backup)? else {
+        let Some(text) = small_file::read_if_any_on(&*self.files, &backup)? else {
             return Ok(None);
         };
         let table = fastjson::from_slice(&text).with_context(|| {
@@ -167,7 +203,8 @@ impl TableFile {
 
     fn set_aside(&self, now_ms: i64, error: &fastjson::Error) -> anyhow::Result<()> {
         let aside = small_file::with_suffix(&self.path, &format!(".corrupt-{now_ms}"));
-        fs::rename(&self.path, &aside)
+        self.files
+            .rename(&self.path, &aside)
             .with_context(|| format!("move damaged {} to {}", self.path.display(), aside.display()))?;
         tracing::error!(
             "{} is damaged and not used, kept as {}: {error}",
@@ -181,15 +218,6 @@ impl TableFile {
         self.written
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-fn remove_if_any(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove empty {}", path.display()))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -283,6 +311,7 @@ impl Service for Persist {
 mod tests {
     use super::*;
     use common::clock::{Clock, ManualClock};
+    use std::fs;
     use std::sync::atomic::AtomicI64;
 
     /// A table of one number.
@@ -295,7 +324,7 @@ mod tests {
         fn at(directory: &Path) -> Arc<Self> {
             Arc::new(Number {
                 value: AtomicI64::new(0),
-                file: TableFile::new(directory.join("number.json")),
+                file: ConfigDirectory::on_host(directory).file("number.json"),
             })
         }
 
@@ -316,7 +345,7 @@ mod tests {
     }
 
     fn load(directory: &Path) -> anyhow::Result<Option<i64>> {
-        TableFile::new(directory.join("number.json")).load(7)
+        ConfigDirectory::on_host(directory).file("number.json").load(7)
     }
 
     fn write(directory: &Path, name: &str, text: &str) {

@@ -12,7 +12,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use common::clock::Clock;
@@ -22,7 +21,7 @@ use dashmap::DashMap;
 use remoting::body::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
 use store::MessageStoreConfig;
 
-use super::persist::{PersistError, Table, TableFile};
+use super::persist::{ConfigDirectory, PersistError, Table, TableFile};
 use crate::config::BrokerConfig;
 
 /// Permission bits of a topic. Reference: `PermName`.
@@ -61,12 +60,12 @@ pub struct Topics {
 impl Topics {
     /// Reads `topics.json` in `config_dir` and adds the system topics it lacks.
     pub fn open(
-        config_dir: &Path,
+        config_dir: &ConfigDirectory,
         clock: Arc<dyn Clock>,
         config: Arc<Live<BrokerConfig>>,
         store_config: &MessageStoreConfig,
     ) -> anyhow::Result<Topics> {
-        let file = TableFile::new(config_dir.join(FILE_NAME));
+        let file = config_dir.file(FILE_NAME);
         let saved: Option<TopicConfigSerializeWrapper> = file.load(clock.wall_ms())?;
         let created = system_topics(&config.get(), store_config);
         let topics = Topics {
