@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use common::small_file::SmallFiles;
 use memmap2::MmapRaw;
 use store::RealDisk;
 use store::disk::{Disk, DiskEntry, DiskFile, DiskLock, DiskUsage};
@@ -56,34 +57,40 @@ impl Faults {
     }
 }
 
-impl Disk for FaultyDisk {
+impl SmallFiles for FaultyDisk {
     fn create_dir_all(&self, directory: &Path) -> io::Result<()> {
         RealDisk.create_dir_all(directory)
-    }
-    fn list(&self, directory: &Path) -> io::Result<Vec<DiskEntry>> {
-        RealDisk.list(directory)
-    }
-    fn modified_ms(&self, file: &Path) -> io::Result<i64> {
-        RealDisk.modified_ms(file)
     }
     fn read(&self, file: &Path) -> io::Result<Option<Vec<u8>>> {
         RealDisk.read(file)
     }
-    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn write_and_sync(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
         self.faults.room()?;
         std::fs::write(file, bytes)
     }
     fn remove_file(&self, file: &Path) -> io::Result<()> {
         RealDisk.remove_file(file)
     }
-    fn remove_dir(&self, directory: &Path) -> io::Result<()> {
-        RealDisk.remove_dir(directory)
-    }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealDisk.rename(from, to)
     }
     fn sync_dir(&self, _directory: &Path) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn list(&self, directory: &Path) -> io::Result<Vec<DiskEntry>> {
+        RealDisk.list(directory)
+    }
+    fn modified_ms(&self, file: &Path) -> io::Result<i64> {
+        RealDisk.modified_ms(file)
+    }
+    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_and_sync(file, bytes)
+    }
+    fn remove_dir(&self, directory: &Path) -> io::Result<()> {
+        RealDisk.remove_dir(directory)
     }
     fn create(&self, file: &Path, length: usize) -> io::Result<Box<dyn DiskFile>> {
         self.faults.room()?;
