@@ -264,6 +264,7 @@ impl ConsumeQueue {
             let Some(run) = self.run_from(context, position)? else {
                 return Ok(None);
             };
+            let run_start = position;
             for entry in run {
                 if position >= end {
                     return Ok(None);
@@ -272,6 +273,10 @@ impl ConsumeQueue {
                     return Ok(Some((position, entry)));
                 }
                 position += unit;
+            }
+            if position == run_start {
+                // No entry where one must be: a damaged file.
+                return Ok(None);
             }
         }
         Ok(None)
@@ -358,8 +363,10 @@ impl ConsumeQueue {
         context.disk.remove_file(&path)?;
         let file = MappedFile::create(&*context.disk, &path, start, index(context.file_size(self.kind)))?;
         let file = Arc::new(file);
+        if files.range.is_none() {
+            files.flushed = start;
+        }
         files.range = Some((files.range.map_or(start, |(first, _)| first), start));
-        files.flushed = files.flushed.max(start);
         files.has_new_names = true;
         files.open.push(OpenFile {
             file: Arc::clone(&file),

@@ -742,4 +742,60 @@ mod tests {
         assert!(disk.lock(Path::new("/d/lock")).unwrap().is_some());
         drop(lock);
     }
+
+    #[test]
+    fn a_queue_that_went_on_in_a_new_file_before_its_flush_loses_no_entry() {
+        use crate::dispatch::NoArrivals;
+        use crate::put::Message;
+        use crate::store::{Store, StoreOptions};
+        use common::properties::Live;
+        use common::service::{Next, Service as _};
+
+        for seed in 0..8 {
+            let clock = Arc::new(ManualClock::new(1_000_000));
+            let disk = SimDisk::new(clock.clone());
+            let config = crate::MessageStoreConfig {
+                store_path_root_dir: "/store".to_owned(),
+                mapped_file_size_commit_log: 65_536,
+                mapped_file_size_consume_queue: 20 * 8,
+                ..Default::default()
+            };
+            let open = || {
+                let options = StoreOptions {
+                    config: Arc::new(Live::new(config.clone())),
+                    disk: Arc::new(disk.clone()),
+                    clock: clock.clone(),
+                    arrivals: Arc::new(NoArrivals),
+                };
+                Store::open(options).unwrap()
+            };
+            let store = open();
+            let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+            for _ in 0..12 {
+                store
+                    .put(&Message {
+                        topic: "T",
+                        queue_id: 0,
+                        flag: 0,
+                        sys_flag: 0,
+                        born_timestamp_ms: 0,
+                        born_host: nobody,
+                        store_host: nobody,
+                        reconsume_times: 0,
+                        prepared_transaction_offset: 0,
+                        properties: "",
+                        body: b"x",
+                    })
+                    .unwrap();
+            }
+            let mut dispatch = store.ticks().dispatch;
+            while dispatch.tick(clock.now(), false).unwrap() == Next::Again {}
+            store.close().unwrap();
+            drop((store, dispatch));
+            disk.crash(seed).unwrap();
+
+            let entries = open().queue_entries("T", 0, crate::QueueOffset(0), 100);
+            assert_eq!(entries.len(), 12, "seed {seed}");
+        }
+    }
 }
