@@ -70,6 +70,7 @@ impl EndToEnd {
         );
         report.latency_us = Some(outcome.send_latency.summary());
         report.end_to_end_us = Some(outcome.latency.summary());
+        report.lateness_us = Some(outcome.lateness.summary());
         meter.finish(report, outcome.received)
     }
 }
@@ -95,6 +96,8 @@ struct Outcome {
     received: u64,
     send_latency: Latency,
     latency: Latency,
+    /// How late this process itself sent: part of the latencies, but not the server's doing.
+    lateness: Latency,
     errors: Errors,
 }
 
@@ -158,6 +161,7 @@ impl Course {
             received: 0,
             send_latency: Latency::new(),
             latency: Latency::new(),
+            lateness: Latency::new(),
             errors: Errors::default(),
         };
         let started = Instant::now();
@@ -170,7 +174,7 @@ impl Course {
                 "of {total} messages {} arrived within {LINGER:?} of the end",
                 outcome.received
             );
-            sent = self.send_due(sent, total, started)?;
+            sent = self.send_due(sent, total, started, &mut outcome.lateness)?;
             ensure!(
                 sent - outcome.answered <= MAX_IN_FLIGHT,
                 "the server cannot keep up"
@@ -200,7 +204,13 @@ impl Course {
         self.sockets.len() - 1
     }
 
-    fn send_due(&mut self, mut sent: u64, total: u64, started: Instant) -> Result<u64> {
+    fn send_due(
+        &mut self,
+        mut sent: u64,
+        total: u64,
+        started: Instant,
+        lateness: &mut Latency,
+    ) -> Result<u64> {
         let producers = self.consumer() as u64;
         let elapsed = started.elapsed();
         let first = sent;
@@ -211,6 +221,7 @@ impl Course {
                 intended_ns: Some(self.due(sent).as_nanos() as u64),
                 ..Stamp::opaque(FIRST_OPAQUE + sent as u32)
             };
+            lateness.record(elapsed - self.due(sent));
             self.next_key += 1;
             let queue = sent as usize % self.sends.len();
             let connection = (sent % producers) as usize;

@@ -138,6 +138,9 @@ pub struct Report {
     /// From the intended sending to the message at the consumer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_to_end_us: Option<LatencySummary>,
+    /// How late the generator itself was, which is part of the latencies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lateness_us: Option<LatencySummary>,
     /// To create one topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_topic_us: Option<LatencySummary>,
