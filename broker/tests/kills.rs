@@ -153,7 +153,8 @@ impl Rounds<'_> {
 fn survives_kills(flush: &str) {
     let (rounds, seed) = (from_environment("KILL_ROUNDS", 4), seed("KILL_SEED"));
     println!("{flush}: {rounds} rounds, KILL_SEED={seed}");
-    let home = tempfile::tempdir().expect("a directory can be made");
+    let mut home = tempfile::tempdir().expect("a directory can be made");
+    home.disable_cleanup(std::env::var_os("KILL_KEEP").is_some());
     let settings = vec![("flushDiskType", flush)];
     let mut broker = Mqbroker::start(home.path(), &settings);
     Wire::connect(broker.address())

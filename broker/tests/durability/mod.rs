@@ -6,6 +6,7 @@
 //!   wire      one connection: requests out, answers in
 //!   load      producers and a consumer, pipelined; fills the Ledger
 //!   ledger    what was sent, acknowledged, seen, committed
+//!   mounts    file systems that fill up or lose power
 //!   check     everything the broker has, held against the Ledger
 //! ```
 #![allow(dead_code, unused_imports)] // Each test file uses its part.
@@ -15,12 +16,14 @@ use common::clock::{Clock as _, SystemClock};
 mod check;
 mod ledger;
 mod load;
+mod mounts;
 mod process;
 mod wire;
 
 pub use check::{Checked, Stored, look_up, read_all, read_queue};
 pub use ledger::{Acked, Ledger, body_of};
 pub use load::{Load, LoadSpec};
+pub use mounts::Mount;
 pub use process::{Mqbroker, SMALL_FILES};
 pub use wire::Wire;
 
