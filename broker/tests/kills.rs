@@ -151,7 +151,7 @@ impl Rounds<'_> {
 }
 
 fn survives_kills(flush: &str) {
-    let (rounds, seed) = (from_environment("KILL_ROUNDS", 4), seed("KILL_SEED"));
+    let (rounds, seed) = (from_environment("KILL_ROUNDS", 3), seed("KILL_SEED"));
     println!("{flush}: {rounds} rounds, KILL_SEED={seed}");
     let mut home = tempfile::tempdir().expect("a directory can be made");
     home.disable_cleanup(std::env::var_os("KILL_KEEP").is_some());
@@ -167,7 +167,7 @@ fn survives_kills(flush: &str) {
         ledger: Ledger::default(),
         ends: vec![0; QUEUES as usize],
         committed: HashMap::new(),
-        longest_load_ms: from_environment("KILL_ROUND_MS", 1_500) as i32,
+        longest_load_ms: from_environment("KILL_ROUND_MS", 1_200) as i32,
         kills: 0,
         kills_at_start: 0,
         stops: 0,

@@ -24,7 +24,7 @@
 //! What is kept for each queue is small: its files are mapped when used, and unmapped by [`OpenFiles`].
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -259,12 +259,13 @@ impl ConsumeQueue {
         end: u64,
     ) -> io::Result<Option<(u64, QueueEntry)>> {
         let unit = self.kind.entry_bytes_u64();
+        let file_size = context.file_size(self.kind);
         let mut position = from;
         while position < end {
             let Some(run) = self.run_from(context, position)? else {
                 return Ok(None);
             };
-            let run_start = position;
+            let run_from = position;
             for entry in run {
                 if position >= end {
                     return Ok(None);
@@ -274,9 +275,9 @@ impl ConsumeQueue {
                 }
                 position += unit;
             }
-            if position == run_start {
-                // No entry where one must be: a damaged file.
-                return Ok(None);
+            // The run ended at an entry that is none: damage, to be passed like a filler.
+            if position == run_from || !position.is_multiple_of(file_size) {
+                position += unit;
             }
         }
         Ok(None)
@@ -538,9 +539,8 @@ impl ConsumeQueue {
         };
         let directory = self.directory(context);
         if let Some((first, last)) = range {
-            for start in (first..=last).step_by(index(context.file_size(self.kind))) {
-                context.disk.remove_file(&directory.join(file_name(start)))?;
-            }
+            let starts = (first..=last).step_by(index(context.file_size(self.kind)));
+            remove_from_the_end(context, &directory, starts)?;
         }
         // Directories that hold something else, such as files that were never ours, stay.
         let _ = context.disk.remove_dir(&directory);
@@ -563,26 +563,27 @@ impl ConsumeQueue {
 impl ConsumeQueue {
     /// Finds out what the files at `starts` (ascending) hold; `None` when it is nothing.
     ///
-    /// After a clean stop the end is found by binary search. After a crash the last three files are read entry by entry,
-    /// because pages may be missing, and what follows the first bad entry is made zeros.
+    /// After a clean stop the end is found by binary search. After a crash any page may be missing that was not flushed
+    /// before the checkpoint: from the newest file that begins below it, entries are read one by one, and what follows the
+    /// first bad one is made zeros.
     pub fn load(
         context: &QueueContext,
         kind: QueueKind,
         topic: Arc<str>,
         queue_id: i32,
         starts: &[u64],
-        is_clean: bool,
+        stopped: Stopped,
     ) -> io::Result<Option<Self>> {
+        let is_clean = stopped == Stopped::Cleanly;
         let queue = Self::new(kind, topic, queue_id);
         let directory = queue.directory(context);
         let file_size = index(context.file_size(kind));
         let unit = kind.entry_bytes();
         let mut starts = contiguous_tail(starts, context.file_size(kind)).to_vec();
         let mut tail = Tail::default();
-        let mut scan_from = if is_clean {
-            starts.len().saturating_sub(1)
-        } else {
-            starts.len().saturating_sub(3)
+        let mut scan_from = match stopped {
+            Stopped::Cleanly => starts.len().saturating_sub(1),
+            Stopped::ByCrash { on_disk_below } => queue.newest_below(context, &starts, on_disk_below)?,
         };
         while let Some(start) = starts.get(scan_from).copied() {
             let path = directory.join(file_name(start));
@@ -603,9 +604,7 @@ impl ConsumeQueue {
                     file.truncate(entries * unit)?;
                 }
                 let kept = scan_from + usize::from(entries > 0);
-                for start in starts.drain(kept..) {
-                    context.disk.remove_file(&directory.join(file_name(start)))?;
-                }
+                remove_from_the_end(context, &directory, starts.drain(kept..))?;
                 if entries == 0 {
                     // The file before is the last one then, and was not read when the stop was clean.
                     scan_from = kept.saturating_sub(1);
@@ -637,6 +636,28 @@ impl ConsumeQueue {
         Ok(Some(queue))
     }
 
+    /// The newest file whose first entry points below `limit`, so that all entries before it do; else the oldest.
+    fn newest_below(&self, context: &QueueContext, starts: &[u64], limit: u64) -> io::Result<usize> {
+        let directory = self.directory(context);
+        let file_size = index(context.file_size(self.kind));
+        for (number, start) in starts.iter().copied().enumerate().skip(1).rev() {
+            let file = MappedFile::open(
+                &*context.disk,
+                &directory.join(file_name(start)),
+                start,
+                file_size,
+            )?;
+            let bytes = file.bytes(0..file_size).unwrap_or(&[]);
+            let first = (0..file_size / self.kind.entry_bytes())
+                .map_while(|number| entry_number(self.kind, bytes, number, start))
+                .find(|entry| !is_filler(entry));
+            if first.is_some_and(|entry| entry.physical_offset.0 < limit) {
+                return Ok(number);
+            }
+        }
+        Ok(0)
+    }
+
     /// Takes away every entry whose record begins at or above `limit`. Whether any entry is left.
     pub fn cut_physical(self: &Arc<Self>, context: &QueueContext, limit: u64) -> io::Result<bool> {
         let Some((first, last)) = self.lock().range else {
@@ -666,9 +687,8 @@ impl ConsumeQueue {
         let mut files = self.lock();
         files.open.clear();
         let new_last = end.saturating_sub(unit).max(first) / file_size * file_size;
-        for start in (new_last + file_size..=last).step_by(index(file_size)) {
-            context.disk.remove_file(&directory.join(file_name(start)))?;
-        }
+        let starts = (new_last + file_size..=last).step_by(index(file_size));
+        remove_from_the_end(context, &directory, starts)?;
         let path = directory.join(file_name(new_last));
         let Some(last_entry) = last_entry else {
             context.disk.remove_file(&path)?;
@@ -689,6 +709,31 @@ impl ConsumeQueue {
         self.max_offset.store(max_offset, Ordering::Release);
         Ok(true)
     }
+}
+
+/// How the store that wrote the files ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything is on disk.
+    Cleanly,
+    /// Entries of records below this are on disk, of others some may be.
+    ByCrash {
+        /// The checkpoint's `logics_physical_offset`.
+        on_disk_below: u64,
+    },
+}
+
+/// Removes files from the last to the first: whatever a crash leaves of them still follows the files before.
+fn remove_from_the_end(
+    context: &QueueContext,
+    directory: &Path,
+    starts: impl Iterator<Item = u64>,
+) -> io::Result<()> {
+    let starts: Vec<u64> = starts.collect();
+    for start in starts.into_iter().rev() {
+        context.disk.remove_file(&directory.join(file_name(start)))?;
+    }
+    Ok(())
 }
 
 #[derive(Debug, Default)]

@@ -12,7 +12,9 @@ use dashmap::DashMap;
 use smallvec::SmallVec;
 
 use crate::config::MessageStoreConfig;
-use crate::consume_queue::{BATCH_ENTRY_BYTES, ConsumeQueue, NewEntry, QueueKind, SIMPLE_ENTRY_BYTES};
+use crate::consume_queue::{
+    BATCH_ENTRY_BYTES, ConsumeQueue, NewEntry, QueueKind, SIMPLE_ENTRY_BYTES, Stopped,
+};
 use crate::disk::Disk;
 use crate::mapped_file_queue::list_files;
 use crate::store::OpenError;
@@ -52,7 +54,7 @@ impl ConsumeQueues {
     pub fn load(
         config: &MessageStoreConfig,
         disk: &Arc<dyn Disk>,
-        is_clean: bool,
+        stopped: Stopped,
     ) -> Result<Self, OpenError> {
         let queues = Self {
             context: QueueContext::new(config, disk),
@@ -62,12 +64,12 @@ impl ConsumeQueues {
             (QueueKind::Simple, "mappedFileSizeConsumeQueue"),
             (QueueKind::Batch, "mapperFileSizeBatchConsumeQueue"),
         ] {
-            queues.load_kind(kind, size_key, is_clean)?;
+            queues.load_kind(kind, size_key, stopped)?;
         }
         Ok(queues)
     }
 
-    fn load_kind(&self, kind: QueueKind, size_key: &'static str, is_clean: bool) -> Result<(), OpenError> {
+    fn load_kind(&self, kind: QueueKind, size_key: &'static str, stopped: Stopped) -> Result<(), OpenError> {
         let root = self.context.root(kind);
         for topic in self.directories(root)? {
             let topic_directory = root.join(&topic);
@@ -76,7 +78,7 @@ impl ConsumeQueues {
                     continue;
                 };
                 let directory = topic_directory.join(&name);
-                self.load_queue(kind, &topic, queue_id, &directory, size_key, is_clean)?;
+                self.load_queue(kind, &topic, queue_id, &directory, size_key, stopped)?;
             }
         }
         Ok(())
@@ -89,13 +91,13 @@ impl ConsumeQueues {
         queue_id: i32,
         directory: &Path,
         size_key: &'static str,
-        is_clean: bool,
+        stopped: Stopped,
     ) -> Result<(), OpenError> {
         let file_size = usize::try_from(self.context.file_size(kind)).expect("the size was a usize");
         let files = list_files(&*self.context.disk, directory, file_size, size_key)?;
         let mut starts: Vec<u64> = files.into_iter().map(|(start, _)| start).collect();
         starts.sort_unstable();
-        let loaded = ConsumeQueue::load(&self.context, kind, topic.into(), queue_id, &starts, is_clean)
+        let loaded = ConsumeQueue::load(&self.context, kind, topic.into(), queue_id, &starts, stopped)
             .map_err(OpenError::io("load the queue", directory))?;
         if let Some(queue) = loaded {
             self.insert(Arc::new(queue));

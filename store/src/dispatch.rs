@@ -24,7 +24,7 @@ use common::names::{LMQ_PREFIX, RETRY_TOPIC_PREFIX, SCHEDULE_TOPIC};
 use common::service::Next;
 
 use crate::config::MessageStoreConfig;
-use crate::consume_queue::{ConsumeQueue, NewEntry};
+use crate::consume_queue::{ConsumeQueue, NewEntry, Stopped};
 use crate::consume_queues::ConsumeQueues;
 use crate::deleted_topics::DeletedTopics;
 use crate::disk::Disk;
@@ -126,6 +126,7 @@ impl Derived {
         config: &MessageStoreConfig,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
+        stopped: Stopped,
         crashed_after_ms: Option<i64>,
     ) -> Result<Self, OpenError> {
         let delay_levels =
@@ -136,7 +137,7 @@ impl Derived {
             })?;
         let deleted_path: PathBuf = config.root().join("deletedTopics");
         Ok(Self {
-            queues: ConsumeQueues::load(config, disk, crashed_after_ms.is_none())?,
+            queues: ConsumeQueues::load(config, disk, stopped)?,
             index: IndexFiles::load(config, disk, clock, crashed_after_ms)?,
             deleted: DeletedTopics::load(disk, deleted_path.clone())
                 .map_err(OpenError::io("read", &deleted_path))?,

@@ -8,6 +8,7 @@ use crate::consume_queue::{ConsumeQueue, QueueKind, is_filler};
 use crate::mapped_file_queue::Files;
 use crate::offset::{PhysicalOffset, QueueOffset};
 use crate::record::decode::{decode, store_timestamp};
+use crate::record::format::{MAGIC_AT, MAGIC_V1, MAGIC_V2, PHYSICAL_OFFSET_AT, u32_at, u64_at};
 use crate::store::Store;
 
 /// What a consumer asks for.
@@ -354,6 +355,13 @@ impl Store {
     }
 }
 
+/// Whether the bytes are a whole record, written for this place.
+fn is_record_at(bytes: &[u8], physical_offset: u64) -> bool {
+    u32_at(bytes, 0).map(|size| size as usize) == Some(bytes.len())
+        && matches!(u32_at(bytes, MAGIC_AT), Some(MAGIC_V1 | MAGIC_V2))
+        && u64_at(bytes, PHYSICAL_OFFSET_AT) == Some(physical_offset)
+}
+
 /// One get in progress.
 struct Reading<'a> {
     store: &'a Store,
@@ -454,10 +462,17 @@ impl<'a> Reading<'a> {
             return Ok(false);
         };
         let files = self.store.log.files();
+        let (before, mut go) = (self.next, Go::On);
         for entry in run {
-            if self.next >= max || self.look_at(&files, &entry) == Go::Stop {
+            if self.next >= max || go == Go::Stop {
                 break;
             }
+            go = self.look_at(&files, &entry);
+        }
+        if self.next == before && go == Go::On {
+            // The place holds no entry though others follow: damage, to be passed like a filler.
+            self.settle_for(GetStatus::MessageWasRemoving);
+            self.next = before + 1;
         }
         Ok(true)
     }
@@ -485,6 +500,11 @@ impl<'a> Reading<'a> {
             self.removed_below = self.store.log.next_file_start(physical);
             return Go::On;
         };
+        if !is_record_at(record, physical) {
+            // A damaged entry must not turn other bytes into a message.
+            self.settle_for(GetStatus::MessageWasRemoving);
+            return Go::On;
+        }
         if !self.request.filter.by_record(record) {
             self.settle_for(GetStatus::NoMatchedMessage);
             return Go::On;

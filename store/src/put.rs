@@ -391,10 +391,17 @@ impl Store {
                     return Err(WriteRefusal::LogFailed(failure).into());
                 }
                 // Others may take the room that was made.
-                Err(Blocked::NoRoom) => self
-                    .allocator
-                    .make_room(&self.log, records.bytes.len())
-                    .map_err(|error| WriteRefusal::NoSpace(error.to_string()))?,
+                Err(Blocked::NoRoom) => {
+                    self.allocator
+                        .make_room(&self.log, records.bytes.len())
+                        .map_err(|error| {
+                            let paths = self.options.config.get().commit_log_paths();
+                            let path = paths
+                                .first()
+                                .map_or_else(String::new, |path| path.display().to_string());
+                            WriteRefusal::NoSpace(format!("{path}: {error}"))
+                        })?
+                }
             }
         }
         Err(PutError::Contended)

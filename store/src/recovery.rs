@@ -6,7 +6,9 @@
 //! the checkpoint's `logics_physical_offset`; in the directory of an older broker, whose checkpoint has none, at the
 //! newest file whose first record was stored before the checkpoint's time. Queue entries from there on are taken away
 //! first and built anew, so whatever a crash left in them does not matter. The index may need an earlier beginning: it
-//! tells how far it reaches. At most `commitLogRecoverMaxNum` files are scanned, as in the reference.
+//! tells how far it reaches. A checkpoint of zeros says that nothing derived is on disk: then everything is scanned.
+//! `commitLogRecoverMaxNum` limits only the search by time: stopping short of a known place would leave queues with
+//! entries that a power loss took.
 //!
 //! # Where the log ends
 //! The scan goes from record to record; each must have a known magic number, lengths that add up, a physical offset
@@ -209,18 +211,27 @@ impl Recovery<'_> {
         let indexed = self.derived.index.indexed();
         let known_bound = queues_end.max(dispatched).max(indexed);
         if self.is_clean {
-            let scan_from = self.files[self.newest_file_before(queues_end, None)].start();
-            return Plan {
-                scan_from,
+            let mut plan = Plan {
+                scan_from: self.files[self.newest_file_before(queues_end)].start(),
                 queues_from: queues_end,
                 index_from: queues_end,
                 known_bound,
             };
+            // There was an index once, and somebody took it away: the only part that a clean start builds anew.
+            let had_index = self.checkpoint.time_ms(CheckpointField::IndexMsgTimestamp) > 0;
+            if self.derived.indexes_keys() && indexed == 0 && had_index {
+                plan.index_from = self.files[0].start();
+                plan.scan_from = plan.index_from;
+            }
+            return plan;
         }
         let start = if dispatched > 0 {
-            self.newest_file_before(dispatched, Some(self.recover_limit()))
-        } else {
+            self.newest_file_before(dispatched)
+        } else if self.checkpoint.get(CheckpointField::LogicsMsgTimestamp) > 0 {
             self.newest_file_by_time()
+        } else {
+            // Nobody ever said that anything derived is on disk.
+            0
         };
         let queues_from = if self.config.enable_accelerated_recovery && dispatched > 0 {
             dispatched
@@ -234,29 +245,27 @@ impl Recovery<'_> {
             known_bound,
         };
         if self.derived.indexes_keys() && indexed < queues_from {
-            let reach = self.newest_file_before(indexed, Some(self.recover_limit()));
+            let reach = self.newest_file_before(indexed);
             plan.index_from = self.files[reach].start().min(queues_from);
             plan.scan_from = plan.index_from;
         }
         plan
     }
 
-    /// The oldest file that recovery may go back to.
+    /// The oldest file that a search by time may go back to.
     fn recover_limit(&self) -> usize {
         self.files
             .len()
             .saturating_sub(self.config.commit_log_recover_max_num.max(1))
     }
 
-    /// The newest file whose first record does not lie behind `offset`; the file at `limit` (else the oldest) when none
-    /// of those tried fits.
-    fn newest_file_before(&self, offset: u64, limit: Option<usize>) -> usize {
-        let oldest = self.recover_limit();
+    /// The newest file whose first record does not lie behind `offset`, else the oldest.
+    fn newest_file_before(&self, offset: u64) -> usize {
         let fits = |index: &usize| {
             let first = first_record(&self.files[*index]);
             first.is_some_and(|record| record.physical_offset.0 <= offset && self.is_safe_for_index(&record))
         };
-        (oldest..self.files.len()).rev().find(fits).or(limit).unwrap_or(0)
+        (0..self.files.len()).rev().find(fits).unwrap_or(0)
     }
 
     fn newest_file_by_time(&self) -> usize {
@@ -514,15 +523,15 @@ impl Recovery<'_> {
     /// about to count as flushed.
     fn cut_log(&mut self, end: u64, scanned_from: u64) -> Result<(), OpenError> {
         let is_clean = self.is_clean;
+        // From the last to the first: a crash in between must leave no gap.
+        while let Some(file) = self.files.pop_if(|file| file.start() > end) {
+            let path = file.path();
+            self.disk
+                .remove_file(path)
+                .map_err(OpenError::io("remove", path))?;
+        }
         let mut kept = Vec::with_capacity(self.files.len());
         for mut file in std::mem::take(&mut self.files) {
-            if file.start() > end {
-                let path = file.path().to_owned();
-                self.disk
-                    .remove_file(&path)
-                    .map_err(OpenError::io("remove", &path))?;
-                continue;
-            }
             let path = file.path().to_owned();
             if end < file.end() {
                 file.truncate(place(end - file.start()))

@@ -23,9 +23,11 @@ use common::service::Next;
 use thiserror::Error;
 
 use crate::allocate::Allocator;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointField};
+
 use crate::commit_log::CommitLog;
 use crate::config::{BrokerRole, MessageStoreConfig};
+use crate::consume_queue::Stopped;
 use crate::disk::{Disk, DiskLock};
 use crate::dispatch::{ArrivalListener, Derived, Dispatching};
 use crate::flush::Flushing;
@@ -214,9 +216,14 @@ impl Store {
             size_key: "mappedFileSizeCommitLog",
             disk,
         })?;
-        let crashed_after_ms =
-            (!is_clean).then(|| checkpoint.time_ms(crate::checkpoint::CheckpointField::IndexMsgTimestamp));
-        let derived = Derived::load(&config, disk, &options.clock, crashed_after_ms)?;
+        let crashed_after_ms = (!is_clean).then(|| checkpoint.time_ms(CheckpointField::IndexMsgTimestamp));
+        let stopped = match is_clean {
+            true => Stopped::Cleanly,
+            false => Stopped::ByCrash {
+                on_disk_below: checkpoint.get(CheckpointField::LogicsPhysicalOffset),
+            },
+        };
+        let derived = Derived::load(&config, disk, &options.clock, stopped, crashed_after_ms)?;
         let recovered = Recovery {
             config: &config,
             disk: &**disk,

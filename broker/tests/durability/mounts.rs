@@ -1,14 +1,18 @@
 //! File systems of the tests' own, to fill up and to cut the power of. Needs root; says so where it cannot be had.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-/// ext4's FS_IOC_SHUTDOWN with NOLOGFLUSH: what is not on the device yet never gets there.
+/// ext4's FS_IOC_SHUTDOWN with NOLOGFLUSH: what is not on the device yet never gets there. Waits for a word, so that the moment
+/// is known to a millisecond.
 const CUT_POWER: &str = "import fcntl, os, struct, sys\n\
-    fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+    directory = os.open(sys.argv[1], os.O_RDONLY)\n\
+    print('ready', flush=True)\n\
+    sys.stdin.readline()\n\
+    fcntl.ioctl(directory, 0x8004587d, struct.pack('I', 2))";
 
 /// A mounted file system; unmounted when dropped.
 pub struct Mount {
@@ -22,8 +26,14 @@ impl Mount {
     pub fn tmpfs(directory: &Path, size_kib: u64) -> Result<Self, String> {
         fs::create_dir_all(directory).map_err(|error| error.to_string())?;
         let options = format!("size={size_kib}k");
-        run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs", text(directory)])?;
-        Ok(Self { directory: directory.to_owned(), image: None })
+        run(
+            "mount",
+            &["-t", "tmpfs", "-o", &options, "tmpfs", text(directory)],
+        )?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            image: None,
+        })
     }
 
     /// An ext4 on a loop device whose image lies beside. `Err` says what is missing.
@@ -34,7 +44,10 @@ impl Mount {
         run("mkfs.ext4", &["-q", "-F", text(image)])?;
         run("python3", &["-c", "import fcntl"])?;
         run("mount", &["-o", "loop", text(image), text(directory)])?;
-        Ok(Self { directory: directory.to_owned(), image: Some(image.to_owned()) })
+        Ok(Self {
+            directory: directory.to_owned(),
+            image: Some(image.to_owned()),
+        })
     }
 
     /// Where it is mounted.
@@ -42,16 +55,30 @@ impl Mount {
         &self.directory
     }
 
-    /// From now on nothing reaches the device.
-    pub fn cut_power(&self) {
-        run("python3", &["-c", CUT_POWER, text(&self.directory)]).expect("ext4 can be shut down");
+    /// From now on nothing reaches the device. Returns the moment just before.
+    pub fn cut_power(&self) -> Instant {
+        let mut cutter = Command::new("python3")
+            .args(["-c", CUT_POWER, text(&self.directory)])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 starts");
+        let mut ready = [0; 5];
+        let stdout = cutter.stdout.as_mut().expect("its output is piped");
+        stdout.read_exact(&mut ready).expect("it gets ready");
+        let cut = Instant::now();
+        let mut stdin = cutter.stdin.take().expect("its input is piped");
+        stdin.write_all(b"cut\n").expect("it reads");
+        assert!(cutter.wait().expect("it ends").success(), "ext4 can be shut down");
+        cut
     }
 
     /// Unmounts and mounts again: what the device holds is what there is.
     pub fn restore_power(&self) {
         let image = self.image.as_ref().expect("only a device survives a power loss");
         self.unmount().expect("nobody uses the file system");
-        run("mount", &["-o", "loop", text(image), text(&self.directory)]).expect("the image can be mounted again");
+        run("mount", &["-o", "loop", text(image), text(&self.directory)])
+            .expect("the image can be mounted again");
     }
 
     /// Takes the free space but for `left_bytes`, with a file of the returned name.
@@ -101,7 +128,10 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
         .map_err(|error| format!("{program}: {error}"))?;
     match output.status.success() {
         true => Ok(()),
-        false => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        false => Err(format!(
+            "{program}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
     }
 }
 

@@ -20,6 +20,7 @@ pub const SMALL_FILES: &[(&str, &str)] = &[
 ];
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+const LOG_LIMIT: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running mqbroker; killed when dropped.
@@ -117,6 +118,19 @@ impl Mqbroker {
     /// What it logged since it was started.
     pub fn logged(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until the log has the words: it is written behind what happens.
+    pub fn await_logged(&self, words: &str) {
+        let asked = Instant::now();
+        while !self.logged().contains(words) {
+            assert!(
+                asked.elapsed() < LOG_LIMIT,
+                "{words:?} is not logged:\n{}",
+                self.logged()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// kill -9.

@@ -26,6 +26,8 @@ pub struct Faults {
     pub fails_flush: AtomicBool,
     /// What `usage` says, in percent.
     pub used_percent: AtomicU64,
+    /// How many files can still be removed before the process is killed; 0 sets no limit.
+    pub removals_left: AtomicU64,
     /// How often a mapping was flushed.
     pub flushes: AtomicU64,
 }
@@ -69,6 +71,13 @@ impl SmallFiles for FaultyDisk {
         std::fs::write(file, bytes)
     }
     fn remove_file(&self, file: &Path) -> io::Result<()> {
+        if RealDisk.read(file)?.is_some() {
+            match self.faults.removals_left.load(Ordering::SeqCst) {
+                0 => {}
+                1 => return Err(io::Error::other("killed")),
+                left => self.faults.removals_left.store(left - 1, Ordering::SeqCst),
+            }
+        }
         RealDisk.remove_file(file)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
