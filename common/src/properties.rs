@@ -366,6 +366,7 @@ fn push_escaped(text: &mut String, part: &str, is_key: bool) {
             '\n' => text.push_str("\\n"),
             '\r' => text.push_str("\\r"),
             '\t' => text.push_str("\\t"),
+            '\u{c}' => text.push_str("\\f"),
             '\\' => text.push_str("\\\\"),
             ' ' if index == 0 || is_key => text.push_str("\\ "),
             '=' | ':' if is_key => text.extend(['\\', c]),
@@ -422,7 +423,7 @@ mod tests {
 
     #[test]
     fn property_files_are_read_as_java_reads_them() {
-        let text = "# c\n! c\n\nbrokerName = a b \nlistenPort:1\nbare\npath /x\\\n   /y\nu=\\u0041\\tz\\\\\nk\\=ey=v\nlistenPort=2\n";
+        let text = "# c\n! c\n\nbrokerName = a b \nlistenPort:1\nbare\npath /x\\\n   /y\nu=\\u0041\\tz\\\\\nk\\=ey=v\nlistenPort=2\nblank=\\ffirst\n";
         let expected: Vec<(String, String)> = [
             ("brokerName", "a b "),
             ("listenPort", "2"),
@@ -430,6 +431,7 @@ mod tests {
             ("path", "/x/y"),
             ("u", "A\tz\\"),
             ("k=ey", "v"),
+            ("blank", "\u{c}first"),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into();
