@@ -17,6 +17,11 @@ pub struct TestServers {
 impl TestServers {
     /// Starts both with default settings, except for small files.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with these keys of the broker set.
+    pub fn start_with(keys: &[(&str, &str)]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -34,7 +39,7 @@ impl TestServers {
                 .await
                 .expect("the NameServer starts");
 
-            let settings = settings(&home, namesrv.local_addr());
+            let settings = settings(&home, namesrv.local_addr(), keys);
             let file = home.path().join("broker.conf");
             let configuration = Configuration::new(settings.clone(), Some(&file), Arc::clone(&clock));
             let broker = broker::start(settings, configuration, clock)
@@ -86,7 +91,7 @@ impl Drop for TestServers {
     }
 }
 
-fn settings(home: &tempfile::TempDir, namesrv: SocketAddr) -> Settings {
+fn settings(home: &tempfile::TempDir, namesrv: SocketAddr, keys: &[(&str, &str)]) -> Settings {
     let port = free_port_with_free_fast_port();
     let pairs = [
         ("brokerName", "test".to_owned()),
@@ -104,7 +109,8 @@ fn settings(home: &tempfile::TempDir, namesrv: SocketAddr) -> Settings {
         ("maxIndexNum", "4000".to_owned()),
     ];
     let mut settings = Settings::default();
-    for (key, value) in pairs {
+    let given = keys.iter().map(|(key, value)| (*key, (*value).to_owned()));
+    for (key, value) in pairs.into_iter().chain(given) {
         assert!(
             settings.set("test", key, &value).expect("the value fits"),
             "{key} is known"
