@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 6] = ["common", "remoting", "store", "namesrv", "broker", "loadgen"];
+const CRATES: [&str; 7] = [
+    "common", "remoting", "store", "namesrv", "broker", "loadgen", "fuzz",
+];
 
 /// One line of a source file.
 struct Line {

@@ -18,19 +18,22 @@ const UNUSED_BYTES: usize = 12;
 
 /// One message of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct InnerMessage<'a> {
-    pub(crate) flag: i32,
-    pub(crate) body: &'a [u8],
-    pub(crate) properties: Cow<'a, str>,
+pub struct InnerMessage<'a> {
+    /// The producer's flag.
+    pub flag: i32,
+    /// The body.
+    pub body: &'a [u8],
+    /// The encoded properties.
+    pub properties: Cow<'a, str>,
 }
 
 /// Most batches are small; larger ones move to the heap.
-pub(crate) type InnerMessages<'a> = SmallVec<[InnerMessage<'a>; 8]>;
+pub type InnerMessages<'a> = SmallVec<[InnerMessage<'a>; 8]>;
 
 /// Why a batch cannot be taken apart.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the batch is broken in message {index}, at byte {at}: {what}")]
-pub(crate) struct BatchError {
+pub struct BatchError {
     /// Counts from 0.
     index: usize,
     /// Where in the body the message begins.
@@ -39,7 +42,7 @@ pub(crate) struct BatchError {
 }
 
 /// Takes a batch apart. The messages borrow from `body`.
-pub(crate) fn decode_batch(body: &[u8]) -> Result<InnerMessages<'_>, BatchError> {
+pub fn decode_batch(body: &[u8]) -> Result<InnerMessages<'_>, BatchError> {
     let mut messages = InnerMessages::new();
     let mut rest = body;
     while !rest.is_empty() {

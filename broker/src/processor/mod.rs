@@ -12,7 +12,7 @@
 //! ```
 
 pub(crate) mod admin;
-pub(crate) mod batch_body;
+pub mod batch_body;
 pub(crate) mod client_manage;
 pub(crate) mod consumer_manage;
 pub(crate) mod json;

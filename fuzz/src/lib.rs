@@ -1,0 +1,317 @@
+//! Fuzz targets: everything that decodes bytes of clients, disks and peers, one function each.
+//!
+//! ```text
+//!   corpus/<target>/*  ──> tests/survive.rs   mutated from a seed on stable Rust, in CI
+//!                      └─> libfuzzer/         guided by coverage on nightly: scripts/fuzz
+//! ```
+//!
+//! A target must return whatever it is given. What was understood must also be written stably: the bytes written for a value
+//! decode to the same value.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Debug;
+use std::io::Write as _;
+use std::sync::LazyLock;
+
+use broker::config::Settings;
+use broker::processor::batch_body::{InnerMessages, decode_batch};
+use bytes::Bytes;
+use common::message::properties::MessageProperties;
+use common::properties::{format_properties, parse_properties};
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use remoting::body::{
+    ConsumerFilterFile, ConsumerOffsetFile, ConsumerOrderInfoFile, DelayOffsetSerializeWrapper,
+    MessageRequestModeSerializeWrapper, RegisterBrokerBody, SubscriptionGroupWrapper,
+    TimerMetricsSerializeWrapper, TopicConfigSerializeWrapper, TopicQueueMappingSerializeWrapper,
+    TransactionMetricsSerializeWrapper, fastjson,
+};
+use remoting::frame::{Frame, LanguageCode};
+use store::Message;
+use store::record::encode::{RecordStyle, encode};
+use store::record::{Record, decode};
+
+#[path = "../../remoting/tests/tables/bodies.rs"]
+pub mod bodies;
+#[path = "../../remoting/tests/tables/headers.rs"]
+pub mod headers;
+
+/// A target: panics when it finds a bug.
+pub type Target = fn(&[u8]);
+
+/// Every target under the name of its corpus.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("frame", frame),
+    ("header", header),
+    ("body", body),
+    ("register_broker", register_broker),
+    ("batch", batch),
+    ("record", record),
+    ("message_properties", message_properties),
+    ("config", config),
+    ("registry", registry),
+];
+
+/// A frame without its length word, in either dialect.
+pub fn frame(data: &[u8]) {
+    let Ok(frame) = Frame::decode(Bytes::copy_from_slice(data)) else {
+        return;
+    };
+    assert_eq!(
+        shown(&frame.detached()),
+        shown(&frame),
+        "a copy is the same frame"
+    );
+    let Ok(written) = frame.encode() else {
+        return;
+    };
+    let again = Frame::decode(Bytes::from(written.clone()).slice(4..)).expect("what we write is a frame");
+    assert_eq!(shown(&again), shown(&frame), "a frame survives its writing");
+    if frame.language != LanguageCode::UNKNOWN {
+        assert_eq!(again.encode().as_ref(), Ok(&written));
+    }
+}
+
+/// Everything a handler can ask of a frame. Null and empty are one in the ROCKETMQ dialect; a language outside the table is null
+/// to Java, and left out of a JSON header, which means JAVA.
+fn shown(frame: &Frame) -> impl PartialEq + Debug + use<> {
+    let fields: Vec<(String, String)> = frame
+        .fields()
+        .map(|(name, value)| (name.into_owned(), value.unwrap_or_default().into_owned()))
+        .collect();
+    let remark = frame.remark().unwrap_or_default().into_owned();
+    let language = match frame.language {
+        LanguageCode::UNKNOWN => LanguageCode::JAVA,
+        known => known,
+    };
+    let numbers = (frame.code, language, frame.version, frame.opaque, frame.flag);
+    (numbers, frame.serialize, remark, fields, frame.body.clone())
+}
+
+/// One byte that chooses a header, one for the dialect, and what stands in a frame between its prefix and its body.
+pub fn header(data: &[u8]) {
+    let Some((&[choice, dialect], text)) = data.split_first_chunk() else {
+        return;
+    };
+    let mut bytes = (text.len() as u32).to_be_bytes().to_vec();
+    bytes[0] = dialect % 2;
+    bytes.extend_from_slice(text);
+    let Ok(frame) = Frame::decode(Bytes::from(bytes)) else {
+        return;
+    };
+    let (code, direction, rewrite) = headers::HEADERS[usize::from(choice) % headers::HEADERS.len()];
+    if let Ok(written) = rewrite(frame.fields()) {
+        let again = rewrite(written.fields());
+        assert_eq!(again.as_ref(), Ok(&written), "{code} {direction}");
+    }
+}
+
+/// One byte that chooses a class, and its JSON.
+pub fn body(data: &[u8]) {
+    let Some((choice, json)) = data.split_first() else {
+        return;
+    };
+    let (class, rewrite) = bodies::CLASSES[usize::from(*choice) % bodies::CLASSES.len()];
+    if let Ok(written) = rewrite(json) {
+        assert_eq!(rewrite(&written).as_ref(), Ok(&written), "{class}");
+    }
+}
+
+/// One byte that chooses form and protocol version, and the body of a REGISTER_BROKER: as JSON, as a compressed stream, or
+/// as what the stream holds, which a fuzzer would hardly reach through a compressor.
+pub fn register_broker(data: &[u8]) {
+    let Some((choice, bytes)) = data.split_first() else {
+        return;
+    };
+    let version = if choice & 4 == 0 { 513 } else { 412 };
+    let (is_compressed, deflated);
+    let bytes = match choice % 4 {
+        0 | 3 => {
+            is_compressed = false;
+            bytes
+        }
+        1 => {
+            is_compressed = true;
+            bytes
+        }
+        _ => {
+            is_compressed = true;
+            deflated = stored_stream(bytes);
+            &deflated
+        }
+    };
+    let Ok(body) = RegisterBrokerBody::decode(bytes, is_compressed, version) else {
+        return;
+    };
+    let written = body.encode(false).expect("a body is JSON");
+    assert_eq!(RegisterBrokerBody::decode(&written, false, 513).ok(), Some(body));
+}
+
+/// A zlib stream that holds the bytes as they are.
+fn stored_stream(bytes: &[u8]) -> Vec<u8> {
+    let mut stream = ZlibEncoder::new(Vec::new(), Compression::none());
+    stream
+        .write_all(bytes)
+        .and_then(|()| stream.finish())
+        .expect("memory takes every write")
+}
+
+/// The body of SEND_BATCH_MESSAGE.
+pub fn batch(data: &[u8]) {
+    let Ok(messages) = decode_batch(data) else {
+        return;
+    };
+    // Replacement characters are longer than what they replace.
+    if messages
+        .iter()
+        .any(|message| message.properties.len() > i16::MAX as usize)
+    {
+        return;
+    }
+    let written = batch_bytes(&messages);
+    let again = decode_batch(&written).expect("what we write is a batch");
+    assert_eq!(again[..], messages[..]);
+}
+
+fn batch_bytes(messages: &InnerMessages<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for message in messages {
+        bytes.extend([0; 12]);
+        bytes.extend(message.flag.to_be_bytes());
+        bytes.extend((message.body.len() as u32).to_be_bytes());
+        bytes.extend(message.body);
+        bytes.extend((message.properties.len() as u16).to_be_bytes());
+        bytes.extend(message.properties.as_bytes());
+    }
+    bytes
+}
+
+/// A record of the CommitLog.
+pub fn record(data: &[u8]) {
+    let _ = store::record::decode::property_crc_matches(data);
+    let Ok(found) = decode(data) else {
+        return;
+    };
+    let _ = (
+        found.body_matches_crc(),
+        found.is_queued(),
+        found.property("KEYS"),
+    );
+    let style = RecordStyle {
+        version_by_topic_length: true,
+        append_property_crc: false,
+    };
+    let mut written = Vec::new();
+    encode(&message_of(&found), style, &mut written);
+    let again = decode(&written).expect("what we write is a record");
+    assert_eq!(again.size_bytes as usize, written.len());
+    // The checksum is made anew, a short topic makes a version 1 record, and place and time are given under the writer lock.
+    let expected = Record {
+        size_bytes: again.size_bytes,
+        version: again.version,
+        body_crc: again.body_crc,
+        queue_offset: again.queue_offset,
+        physical_offset: again.physical_offset,
+        store_timestamp_ms: again.store_timestamp_ms,
+        ..found
+    };
+    assert_eq!(again, expected);
+    assert!(again.body_matches_crc());
+}
+
+fn message_of<'a>(record: &Record<'a>) -> Message<'a> {
+    Message {
+        topic: record.topic,
+        queue_id: record.queue_id,
+        flag: record.flag,
+        sys_flag: record.sys_flag,
+        born_timestamp_ms: record.born_timestamp_ms,
+        born_host: record.born_host,
+        store_host: record.store_host,
+        reconsume_times: record.reconsume_times,
+        prepared_transaction_offset: record.prepared_transaction_offset,
+        properties: record.properties,
+        body: record.body,
+    }
+}
+
+/// The property string of a message.
+pub fn message_properties(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let properties = MessageProperties::parse(&text);
+    assert_eq!(MessageProperties::parse(&properties.encode()), properties);
+    for (name, value) in properties.iter() {
+        assert_eq!(common::message::properties::get(&text, name), Some(value));
+    }
+}
+
+/// A `.properties` file, as configuration of the broker.
+pub fn config(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut pairs = parse_properties(&text);
+    // Made once: some defaults ask the system for its name and addresses.
+    static DEFAULTS: LazyLock<Settings> = LazyLock::new(Settings::default);
+    let (mut settings, mut same) = (DEFAULTS.clone(), DEFAULTS.clone());
+    for (key, value) in &pairs {
+        if settings.set("fuzz", key, value).is_ok_and(|is_known| is_known) {
+            let shown = shown_setting(&settings, key);
+            let shown = shown.expect("a known key is shown");
+            assert_eq!(same.set("fuzz", key, &shown).ok(), Some(true), "{key}={shown}");
+            assert_eq!(
+                shown_setting(&same, key),
+                Some(shown),
+                "what is shown can be given"
+            );
+        }
+    }
+    let mut again = parse_properties(&format_properties(&pairs));
+    pairs.sort();
+    again.sort();
+    assert_eq!(again, pairs);
+}
+
+fn shown_setting(settings: &Settings, key: &str) -> Option<String> {
+    let Settings {
+        broker,
+        server,
+        client,
+        store,
+        ..
+    } = settings;
+    let found = broker.get(key).or_else(|| server.get(key));
+    found.or_else(|| client.get(key)).or_else(|| store.get(key))
+}
+
+type Rewrite = fn(&[u8]) -> Result<Vec<u8>, fastjson::Error>;
+
+macro_rules! files {
+    ($($class:ty),* $(,)?) => {
+        &[$(|text| fastjson::to_pretty(&fastjson::from_slice::<$class>(text)?)),*]
+    };
+}
+
+/// The files in the broker's config directory.
+const FILES: &[Rewrite] = files![
+    TopicConfigSerializeWrapper,
+    SubscriptionGroupWrapper,
+    ConsumerOffsetFile,
+    DelayOffsetSerializeWrapper,
+    ConsumerFilterFile,
+    ConsumerOrderInfoFile,
+    TopicQueueMappingSerializeWrapper,
+    MessageRequestModeSerializeWrapper,
+    TimerMetricsSerializeWrapper,
+    TransactionMetricsSerializeWrapper,
+];
+
+/// One byte that chooses a registry, and its file.
+pub fn registry(data: &[u8]) {
+    let Some((choice, text)) = data.split_first() else {
+        return;
+    };
+    let rewrite = FILES[usize::from(*choice) % FILES.len()];
+    if let Ok(written) = rewrite(text) {
+        assert_eq!(rewrite(&written).as_ref(), Ok(&written));
+    }
+}

@@ -1,0 +1,224 @@
+//! The corpus: what the golden vectors of the reference give each target, as one file for each input.
+//!
+//! `WRITE_CORPUS=1 cargo test -p fuzz-targets --test corpus` writes the files anew. What fuzzers add stands beside them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use fuzz_targets::bodies::CLASSES;
+use fuzz_targets::headers::HEADERS;
+use remoting::body::fastjson;
+use remoting::frame::Frame;
+use remoting::request::OutgoingRequest;
+use serde_json::Value;
+
+const VECTORS: &str = include_str!("../../remoting/tests/data/vectors.json");
+const BODY_SHAPES: &str = include_str!("../../remoting/tests/data/body-shapes.txt");
+const HEADER_FIELDS: &str = include_str!("../../remoting/tests/data/header-fields.txt");
+const BROKER_CONFIG: &str = include_str!("../../broker/src/config/reference-5.5.0.properties");
+
+/// Files of a Java broker in the order of the registry target.
+const REGISTRY_FILES: [(usize, &str); 8] = [
+    (0, "topics.json"),
+    (1, "subscriptionGroup.json"),
+    (2, "consumerOffset.json"),
+    (3, "delayOffset.json"),
+    (4, "consumerFilter.json"),
+    (5, "consumerOrderInfo.json"),
+    (8, "timermetrics"),
+    (9, "transactionMetrics"),
+];
+
+/// Longer inputs make a fuzzer slow and show nothing more.
+const MAX_INPUT_BYTES: usize = 4096;
+
+/// Path below the corpus to content.
+type Corpus = BTreeMap<String, Vec<u8>>;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
+    (0..hex.len()).step_by(2).map(digit).collect()
+}
+
+/// A byte that chooses, and what it chooses for.
+fn chosen(choice: usize, rest: &[u8]) -> Vec<u8> {
+    let mut input = vec![u8::try_from(choice).expect("fewer than 256 to choose from")];
+    input.extend_from_slice(rest);
+    assert!(input.len() <= MAX_INPUT_BYTES, "{}", input.escape_ascii());
+    input
+}
+
+fn from_vectors(corpus: &mut Corpus) {
+    let vectors: Value = serde_json::from_str(VECTORS).expect("the vectors are JSON");
+    for vector in vectors["vectors"].as_array().expect("a list") {
+        let Some(hex) = vector["hex"].as_str() else {
+            continue;
+        };
+        let (id, bytes) = (vector["id"].as_str().expect("each has an id"), bytes(hex));
+        match vector["kind"].as_str().expect("each has a kind") {
+            "frame" => drop(corpus.insert(format!("frame/{id}"), bytes[4..].to_vec())),
+            "stored-message" => drop(corpus.insert(format!("record/{id}"), bytes)),
+            "batch-body" => drop(corpus.insert(format!("batch/{id}"), bytes)),
+            "register-broker" => {
+                let mut parts = Vec::new();
+                std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(&bytes[..]), &mut parts)
+                    .expect("a zlib stream");
+                corpus.insert(format!("register_broker/{id}"), chosen(1, &bytes));
+                corpus.insert(format!("register_broker/{id}-parts"), chosen(2, &parts));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn bodies(corpus: &mut Corpus) {
+    for line in BODY_SHAPES.lines().filter(|line| !line.starts_with('#')) {
+        let (name, json) = line.split_once(' ').expect("name and JSON");
+        let choice = CLASSES.iter().position(|(class, _)| *class == name);
+        let choice = choice.expect("each class has a row");
+        corpus.insert(format!("body/{name}"), chosen(choice, json.as_bytes()));
+        if name == "RegisterBrokerBody" {
+            corpus.insert(format!("register_broker/{name}"), chosen(0, json.as_bytes()));
+        }
+    }
+}
+
+/// Every header with every field, by turns in both dialects.
+fn headers(corpus: &mut Corpus) {
+    for line in HEADER_FIELDS.lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.split(' ');
+        let (code, direction) = (words.next().expect("a code"), words.next().expect("a direction"));
+        let choice = HEADERS.iter().position(|row| (row.0, row.1) == (code, direction));
+        let choice = choice.expect("each header has a row");
+        let mut request = OutgoingRequest::new(choice as i32);
+        for (index, word) in words.enumerate() {
+            let (name, kind) = word.split_once(':').expect("name:type");
+            request = match kind.trim_end_matches('!') {
+                "i" | "l" => request.field(name, 1000 + index),
+                "b" => request.field(name, "true"),
+                _ => request.field(name, "text"),
+            };
+        }
+        let mut frame = Frame::of_request(&request);
+        if choice % 2 == 1 {
+            frame.serialize = remoting::frame::SerializeType::RocketMq;
+        }
+        let written = frame.encode().expect("it is short");
+        // The words before the header are the target's; the dialect stays.
+        let input = [&written[4..5], &written[8..]].concat();
+        corpus.insert(format!("header/{code}-{direction}"), chosen(choice, &input));
+    }
+}
+
+fn config_files(corpus: &mut Corpus) {
+    let mut part = Vec::new();
+    let mut parts = 0;
+    for line in BROKER_CONFIG.split_inclusive('\n') {
+        part.extend_from_slice(line.as_bytes());
+        if part.len() > 200 {
+            corpus.insert(format!("config/broker-{parts}"), std::mem::take(&mut part));
+            parts += 1;
+        }
+    }
+    corpus.insert(format!("config/broker-{parts}"), part);
+    let odd = "# comment\n! another\nlistenPort : 10911\nbrokerName=a\\\n   b\nname\\ with\\=signs value\\u0041\\t\n";
+    corpus.insert("config/odd".to_owned(), odd.into());
+
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../remoting/tests/data/java-config");
+    for (choice, name) in REGISTRY_FILES {
+        let text = fs::read(files.join(name)).expect("the file is in the repository");
+        let text = if text.len() < MAX_INPUT_BYTES {
+            text
+        } else {
+            let value: Value = serde_json::from_slice(&text).expect("the long files are plain JSON");
+            serde_json::to_vec(&shortened(value)).expect("it was JSON")
+        };
+        corpus.insert(format!("registry/{name}"), chosen(choice, &text));
+    }
+}
+
+/// The same with two entries of each table.
+fn shortened(value: Value) -> Value {
+    match value {
+        Value::Object(fields) if fields.len() > 40 || fields.values().all(Value::is_object) => fields
+            .into_iter()
+            .take(2)
+            .map(|(name, value)| (name, shortened(value)))
+            .collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, shortened(value)))
+            .collect(),
+        other => other,
+    }
+}
+
+fn property_strings(corpus: &mut Corpus) {
+    let strings = [
+        (
+            "usual",
+            "TAGS\u{1}TagA\u{2}KEYS\u{1}k1 k2\u{2}UNIQ_KEY\u{1}7F0000010001070DEA4E0000000A0000\u{2}WAIT\u{1}true\u{2}",
+        ),
+        ("repeated", "k\u{1}1\u{2}x\u{1}y\u{2}k\u{1}2"),
+        ("odd", "\u{1}b\u{2}ab\u{2}c\u{1}d\u{1}e\u{2}f\u{1}\u{2}"),
+    ];
+    for (name, text) in strings {
+        corpus.insert(format!("message_properties/{name}"), text.into());
+    }
+}
+
+fn corpus() -> Corpus {
+    let mut corpus = Corpus::new();
+    from_vectors(&mut corpus);
+    bodies(&mut corpus);
+    headers(&mut corpus);
+    config_files(&mut corpus);
+    property_strings(&mut corpus);
+    corpus
+}
+
+#[test]
+fn the_corpus_holds_what_the_golden_vectors_give() {
+    let write = std::env::var_os("WRITE_CORPUS").is_some();
+    for (name, content) in corpus() {
+        let path = root().join(&name);
+        if write {
+            fs::create_dir_all(path.parent().expect("below the corpus")).expect("a directory can be made");
+            fs::write(&path, &content).expect("the file can be written");
+        }
+        let found =
+            fs::read(&path).unwrap_or_else(|error| panic!("{name}: {error}; write it with WRITE_CORPUS=1"));
+        assert!(
+            found == content,
+            "{name} is not what the vectors give; write it with WRITE_CORPUS=1"
+        );
+    }
+}
+
+#[test]
+fn whole_inputs_of_the_corpus_are_understood() {
+    // A corpus that every decoder refuses at once would test nothing.
+    for (name, input) in corpus() {
+        let understood = match name.split_once('/').expect("target/name") {
+            ("frame", _) => Frame::decode(Bytes::from(input)).is_ok(),
+            ("header", _) => {
+                let mut frame = (input.len() as u32 - 2).to_be_bytes().to_vec();
+                frame[0] = input[1];
+                frame.extend_from_slice(&input[2..]);
+                let frame = Frame::decode(Bytes::from(frame)).expect("a frame");
+                HEADERS[usize::from(input[0])].2(frame.fields()).is_ok()
+            }
+            ("body", _) => CLASSES[usize::from(input[0])].1(&input[1..]).is_ok(),
+            ("record", _) => store::record::decode(&input).is_ok(),
+            ("registry", _) => fastjson::Value::parse(&String::from_utf8_lossy(&input[1..])).is_ok(),
+            _ => true,
+        };
+        assert!(understood, "{name}");
+    }
+}
