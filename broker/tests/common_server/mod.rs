@@ -107,6 +107,8 @@ fn settings(home: &tempfile::TempDir, namesrv: SocketAddr, keys: &[(&str, &str)]
         ("mappedFileSizeConsumeQueue", "20000".to_owned()),
         ("maxHashSlotNum", "1000".to_owned()),
         ("maxIndexNum", "4000".to_owned()),
+        // What else lies on this machine's disk is no concern of a test.
+        ("cleanFileForciblyEnable", "false".to_owned()),
     ];
     let mut settings = Settings::default();
     let given = keys.iter().map(|(key, value)| (*key, (*value).to_owned()));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Wire;
 
-/// Files so small that loads of a few seconds roll over many of them.
+/// Files so small that loads of a few seconds roll over many of them, and not deleted because the machine's disk is nearly full.
 pub const SMALL_FILES: &[(&str, &str)] = &[
     ("mappedFileSizeCommitLog", "1048576"),
     ("mappedFileSizeConsumeQueue", "6000"),
@@ -17,6 +17,7 @@ pub const SMALL_FILES: &[(&str, &str)] = &[
     ("maxTransferCountOnMessageInMemory", "1000"),
     ("maxTransferBytesOnMessageInMemory", "4194304"),
     ("flushConsumerOffsetInterval", "500"),
+    ("cleanFileForciblyEnable", "false"),
 ];
 
 const START_LIMIT: Duration = Duration::from_secs(60);

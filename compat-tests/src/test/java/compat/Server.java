@@ -97,6 +97,8 @@ final class Server {
         all.put("haListenPort", "" + (port + 1));
         all.put("namesrvAddr", namesrvAddr);
         all.put("storePathRootDir", home.resolve("store").toString());
+        // A nearly full disk of the machine would cost the oldest messages.
+        all.putIfAbsent("cleanFileForciblyEnable", "false");
         return new Server(Role.BROKER, kind, name, port, home, all);
     }
 
