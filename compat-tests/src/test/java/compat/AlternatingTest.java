@@ -52,7 +52,10 @@ class AlternatingTest extends CompatTest {
         namesrv = Server.namesrv(Kind.namesrv(), "alternating-namesrv").start();
         Path home = Server.freshHome("alternating");
         fixture.unpackInto(home);
-        broker = Server.brokerOn(home, Kind.JAVA, "alternating-broker", namesrv.address(), fixture.openWith()).start();
+        Map<String, String> config = fixture.openWith();
+        // Without it a Java broker that recovers from a kill deletes index files and builds again only their end.
+        config.put("messageIndexSafe", "true");
+        broker = Server.brokerOn(home, Kind.JAVA, "alternating-broker", namesrv.address(), config).start();
         connect();
         String topic = newTopic("Alternating", QUEUES);
         // Key -> where it was acknowledged, in the order of sending.
