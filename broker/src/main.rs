@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use broker::config::{Configuration, Settings};
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use common::clock::{Clock, SystemClock};
+use operations::ManSections;
+use operations::command_line::{OperatorOptions, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Stack of a runtime thread: handlers do not recurse, and idle memory counts.
@@ -36,28 +38,75 @@ struct Arguments {
     /// Run a NameServer inside this process, on the port of the first address in namesrvAddr (9876 without one)
     #[arg(long)]
     standalone: bool,
+    #[command(flatten)]
+    operator: OperatorOptions,
 }
+
+/// What the reference ends with when it cannot start: -3, as a shell sees it.
+const EXIT_NOT_STARTED: u8 = 253;
+
+/// What clap cannot know.
+const MAN: ManSections<'static> = ManSections {
+    exit_status: &[
+        (
+            "0",
+            "Stopped cleanly, or done what was asked for; with --check-config: nothing to object to.",
+        ),
+        ("1", "With --check-config: warnings."),
+        (
+            "2",
+            "With --check-config: a start would be refused. Otherwise: wrong arguments.",
+        ),
+        (
+            "253",
+            "Could not start, or could not stop cleanly; the reason is on stderr and in the log.",
+        ),
+    ],
+    files: &[
+        (
+            "-c FILE",
+            "Configuration, a properties file. Changes made with mqadmin updateBrokerConfig are written to it, the former content to FILE.bak.",
+        ),
+        ("$HOME/store", "Messages, unless storePathRootDir says otherwise."),
+        ("$HOME/logs/rocketmqlogs/broker.log", "Log, a file a day."),
+    ],
+    environment: &[
+        (
+            "NAMESRV_ADDR",
+            "Name servers, unless -n or namesrvAddr say otherwise.",
+        ),
+        ("HOME", "Where store and logs lie."),
+        ("RUST_LOG", "Level of the log, such as info or debug."),
+    ],
+};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("mqbroker: {error:#}");
-            // The reference ends with -3 (253 to a shell) when it cannot start.
-            ExitCode::from(253)
+            ExitCode::from(EXIT_NOT_STARTED)
         }
     }
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
+fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let server = Server {
+        command: Arguments::command(),
+        check_config: broker::config::check,
+        man: MAN,
+    };
+    if let Some(code) = arguments.operator.run(server).context("write to stdout")? {
+        return Ok(code);
+    }
     let loaded = Settings::load(
         arguments.config_file.as_deref(),
         arguments.namesrv_addr.as_deref(),
     )?;
     if arguments.print_config_item || arguments.print_important_config {
         print!("{}", listing(&loaded.settings, arguments.print_important_config));
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let _log = common::log::init("broker", &common::log::default_directory())?;
     for warning in &loaded.warnings {
@@ -71,7 +120,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(serve(loaded.settings, arguments))
+    runtime.block_on(serve(loaded.settings, arguments))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(mut settings: Settings, arguments: &Arguments) -> anyhow::Result<()> {

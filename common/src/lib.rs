@@ -5,6 +5,7 @@
 //!   service      background work: one lifecycle for all of it
 //!   random       choices that need no secrecy
 //!   properties   Java .properties text and one declaration per config struct
+//!   config_report  what --check-config says about a file
 //!   local_time   the hour of the day, the next midnight, file names, in the host's time zone
 //!   small_file   files replaced as a whole
 //!   log          console and rolling log files
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod config_report;
 pub mod local_time;
 pub mod log;
 pub mod message;

@@ -229,14 +229,35 @@ impl<T: Clone> Live<T> {
 /// and escapes. Of a repeated key the last counts. Reference: `java.util.Properties.load`.
 pub fn parse_properties(text: &str) -> Vec<(String, String)> {
     let mut pairs: Vec<(String, String)> = Vec::new();
-    for line in logical_lines(text) {
-        let (key, value) = split_pair(&line);
+    for PropertyLine { key, value, .. } in property_lines(text) {
         match pairs.iter_mut().find(|(known, _)| *known == key) {
             Some((_, old)) => *old = value,
             None => pairs.push((key, value)),
         }
     }
     pairs
+}
+
+/// One pair of a `.properties` file, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PropertyLine {
+    /// Of its first line, from 1.
+    pub line: usize,
+    /// The key, unescaped.
+    pub key: String,
+    /// The value, unescaped.
+    pub value: String,
+}
+
+/// Reads `.properties` text as [`parse_properties`] does, repeated keys included.
+pub fn property_lines(text: &str) -> Vec<PropertyLine> {
+    logical_lines(text)
+        .into_iter()
+        .map(|(line, pair)| {
+            let (key, value) = split_pair(&pair);
+            PropertyLine { line, key, value }
+        })
+        .collect()
 }
 
 /// Writes `key=value` lines, keys sorted, with the escapes that [`parse_properties`] undoes.
@@ -285,23 +306,23 @@ fn edit_distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
-/// Lines without comments and blank ones, continuations joined.
-fn logical_lines(text: &str) -> Vec<String> {
+/// Lines without comments and blank ones, continuations joined, each with the number of its first line.
+fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
-    let mut pending: Option<String> = None;
-    for natural in text.lines() {
+    let mut pending: Option<(usize, String)> = None;
+    for (number, natural) in text.lines().enumerate() {
         let trimmed = natural.trim_start_matches([' ', '\t', '\u{c}']);
         if pending.is_none() && (trimmed.is_empty() || trimmed.starts_with(['#', '!'])) {
             continue;
         }
-        let mut line = pending.take().unwrap_or_default();
+        let (first, mut line) = pending.take().unwrap_or((number + 1, String::new()));
         let backslashes = trimmed.chars().rev().take_while(|c| *c == '\\').count();
         if backslashes % 2 == 1 {
             line.push_str(&trimmed[..trimmed.len() - 1]);
-            pending = Some(line);
+            pending = Some((first, line));
         } else {
             line.push_str(trimmed);
-            lines.push(line);
+            lines.push((first, line));
         }
     }
     lines.extend(pending);
@@ -439,6 +460,16 @@ mod tests {
         let mut sorted = expected.clone();
         sorted.sort();
         assert_eq!(parse_properties(&format_properties(&expected)), sorted);
+    }
+
+    #[test]
+    fn a_pair_knows_its_line() {
+        let lines = property_lines("# c\na=1\n\nb=x\\\n  y\na=2\n");
+        let places: Vec<(usize, &str, &str)> = lines
+            .iter()
+            .map(|line| (line.line, line.key.as_str(), line.value.as_str()))
+            .collect();
+        assert_eq!(places, [(2, "a", "1"), (4, "b", "xy"), (6, "a", "2")]);
     }
 
     #[test]

@@ -19,11 +19,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::properties;
-use common::properties::{Live, PropertyError, format_properties, nearest_key, parse_properties};
+use common::properties::{
+    Live, PropertyError, PropertyKey, format_properties, nearest_key, parse_properties,
+};
 use common::small_file;
 use remoting::config::{NettyClientConfig, NettyServerConfig};
 use thiserror::Error;
 use tracing::{info, warn};
+
+mod check;
+
+pub use check::check;
 
 /// Keys that stay as they were at the start, whatever `configBlackList` says.
 const ALWAYS_BLACK_LISTED: [&str; 4] = [
@@ -181,10 +187,12 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let unknown = self.extra.keys().filter(|key| self.client.get(key).is_none());
         unknown
-            .map(|key| match nearest_key(key, known_keys()) {
-                Some(near) => format!("unknown key `{key}` has no effect; did you mean `{near}`?"),
-                None => format!("unknown key `{key}` has no effect"),
-            })
+            .map(
+                |key| match nearest_key(key, known_keys().map(|known| known.name)) {
+                    Some(near) => format!("unknown key `{key}` has no effect; did you mean `{near}`?"),
+                    None => format!("unknown key `{key}` has no effect"),
+                },
+            )
             .collect()
     }
 
@@ -359,12 +367,11 @@ fn log_change(key: &str, value: &str) {
     );
 }
 
-fn known_keys() -> impl Iterator<Item = &'static str> {
-    let keys = NamesrvConfig::KEYS
+fn known_keys() -> impl Iterator<Item = &'static PropertyKey> {
+    NamesrvConfig::KEYS
         .iter()
         .chain(NettyServerConfig::KEYS)
-        .chain(NettyClientConfig::KEYS);
-    keys.map(|key| key.name)
+        .chain(NettyClientConfig::KEYS)
 }
 
 fn in_home(file: &str) -> String {

@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use common::clock::SystemClock;
 use common::log;
 use namesrv::Config;
+use operations::ManSections;
+use operations::command_line::{OperatorOptions, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -36,7 +38,41 @@ struct Arguments {
     /// Print all config items and exit.
     #[arg(short = 'p', long = "printConfigItem")]
     print_config_item: bool,
+
+    #[command(flatten)]
+    operator: OperatorOptions,
 }
+
+/// What clap cannot know.
+const MAN: ManSections<'static> = ManSections {
+    exit_status: &[
+        (
+            "0",
+            "Stopped cleanly, or done what was asked for; with --check-config: nothing to object to.",
+        ),
+        ("1", "With --check-config: warnings."),
+        ("2", "With --check-config: a start would be refused."),
+        (
+            "255",
+            "Could not start, or wrong arguments; the reason is on stderr.",
+        ),
+    ],
+    files: &[
+        (
+            "-c FILE",
+            "Configuration, a properties file. Changes made with mqadmin updateNamesrvConfig are written to it.",
+        ),
+        (
+            "$HOME/namesrv/kvConfig.json",
+            "The KV config, unless kvConfigPath says otherwise.",
+        ),
+        ("$HOME/logs/rocketmqlogs/namesrv.log", "Log, a file a day."),
+    ],
+    environment: &[
+        ("HOME", "Where the KV config and logs lie."),
+        ("RUST_LOG", "Level of the log, such as info or debug."),
+    ],
+};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -44,7 +80,7 @@ fn main() -> ExitCode {
         Err(usage) => return show_usage(&usage),
     };
     match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("mqnamesrv: {error:#}");
             ExitCode::from(EXIT_NOT_STARTED)
@@ -59,13 +95,22 @@ fn show_usage(usage: &clap::Error) -> ExitCode {
     ExitCode::from(if usage.use_stderr() { EXIT_NOT_STARTED } else { 0 })
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
+fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let server = Server {
+        command: Arguments::command(),
+        check_config: namesrv::config::check,
+        man: MAN,
+    };
+    if let Some(code) = arguments.operator.run(server).context("write to stdout")? {
+        return Ok(code);
+    }
     let config = match &arguments.config_file {
         Some(path) => Config::load(path)?,
         None => Config::default(),
     };
     if arguments.print_config_item {
-        return say(&config.listing());
+        say(&config.listing())?;
+        return Ok(ExitCode::SUCCESS);
     }
     config.check()?;
     if let Some(path) = &arguments.config_file {
@@ -84,7 +129,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // Also to the log: whoever started this may not watch the console any more.
     runtime
         .block_on(serve(config))
-        .inspect_err(|error| error!("{error:#}"))
+        .inspect_err(|error| error!("{error:#}"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

@@ -160,3 +160,44 @@ fn what_keeps_it_from_starting_is_said_with_the_remedy() {
     assert_eq!(output.status.code(), Some(255));
     assert!(String::from_utf8_lossy(&output.stderr).contains("read config file /no/such/file"));
 }
+
+#[test]
+fn a_checked_file_is_explained_and_the_exit_code_says_how_bad_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    for (text, code, said) in [
+        ("listenPort=9876\n", 0, "fine"),
+        ("listenPrt=9876\n", 1, "did you mean `listenPort`?"),
+        ("clusterTest=true\n", 2, "clusterTest: `true` is refused"),
+    ] {
+        let output = run(&home, &["--check-config", &config_file(&home, text)]);
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{stdout}");
+        assert!(stdout.contains(said), "{stdout}");
+    }
+}
+
+#[test]
+fn the_sample_file_is_accepted_without_a_warning() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/conf/namesrv.conf");
+    let output = run(&tempfile::tempdir().unwrap(), &["--check-config", sample]);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{sample}: fine\n")
+    );
+}
+
+#[test]
+fn completions_and_man_page_are_printed() {
+    let home = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        (&["--man"][..], ".TH mqnamesrv 8"),
+        (&["--completions", "bash"][..], "--check-config"),
+    ] {
+        let output = run(&home, arguments);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(
+            String::from_utf8(output.stdout).unwrap().contains(expected),
+            "{arguments:?}"
+        );
+    }
+}

@@ -50,7 +50,7 @@ pub enum ConfigError {
 }
 
 /// The keys of the reference's `AuthConfig`: known, and refused where they switch security on.
-const AUTH_KEYS: &[&str] = &[
+pub(super) const AUTH_KEYS: &[&str] = &[
     "aclCacheExpiredSecond",
     "aclCacheMaxNum",
     "aclCacheRefreshSecond",
@@ -119,6 +119,15 @@ pub struct Identity {
     pub ha_address: String,
 }
 
+/// A key that does not do what its name says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The key.
+    pub key: &'static str,
+    /// What about it.
+    pub text: String,
+}
+
 /// Settings that passed every check, and what the operator should know about them.
 #[derive(Debug)]
 pub struct Loaded {
@@ -147,7 +156,8 @@ impl Settings {
         if let Some(addresses) = namesrv_addr {
             settings.broker.namesrv_addr = addresses.trim().to_owned();
         }
-        warnings.extend(settings.settle()?);
+        let settled = settings.settle()?.into_iter();
+        warnings.extend(settled.map(|warning| format!("{} {}", warning.key, warning.text)));
         Ok(Loaded { settings, warnings })
     }
 
@@ -171,6 +181,20 @@ impl Settings {
                     .map(|known| (known.default)())
                     .unwrap_or_default(),
             })
+    }
+
+    /// Takes a key back to its default; false when it has that already.
+    pub(super) fn reset(&mut self, key: &str) -> bool {
+        if self.unknown.remove(key).is_some() {
+            return true;
+        }
+        let default = Self::keys()
+            .find(|known| known.name == key)
+            .map(|known| (known.default)());
+        let before = self.pairs().remove(key);
+        default.is_some_and(|default| {
+            before.as_ref() != Some(&default) && self.set_everywhere(key, &default) == Ok(true)
+        })
     }
 
     fn set_everywhere(&mut self, key: &str, value: &str) -> Result<bool, PropertyError> {
@@ -235,7 +259,7 @@ impl Settings {
 
     /// Checks the values against each other and against what this broker can do, derives those that are derived,
     /// and returns warnings.
-    pub fn settle(&mut self) -> Result<Vec<String>, ConfigError> {
+    pub fn settle(&mut self) -> Result<Vec<Warning>, ConfigError> {
         self.refuse_missing_modes()?;
         self.refuse_missing_security()?;
         self.check_addresses()?;
@@ -243,11 +267,14 @@ impl Settings {
         self.check_numbers()?;
         let mut warnings = self.warnings();
         if self.broker.broker_id != 0 {
-            warnings.push(format!(
-                "brokerId={} is taken as 0, since brokerRole={} makes this broker a master",
-                self.broker.broker_id,
-                self.store.broker_role.format_property()
-            ));
+            warnings.push(Warning {
+                key: "brokerId",
+                text: format!(
+                    "is taken as 0 instead of {}, since brokerRole={} makes this broker a master",
+                    self.broker.broker_id,
+                    self.store.broker_role.format_property()
+                ),
+            });
             self.broker.broker_id = 0;
         }
         if self.store.ha_listen_port <= 0 {
@@ -446,7 +473,7 @@ impl Settings {
     }
 
     /// Keys that were asked for, are harmless, and do not do what their name says.
-    fn warnings(&self) -> Vec<String> {
+    fn warnings(&self) -> Vec<Warning> {
         let metrics = self.broker.metrics_exporter_type != MetricsExporterType::Disable;
         [
             (
@@ -478,7 +505,10 @@ impl Settings {
         ]
         .into_iter()
         .filter(|(is_set, _, _)| *is_set)
-        .map(|(_, key, why)| format!("{key} has no effect here: {why}"))
+        .map(|(_, key, why)| Warning {
+            key,
+            text: format!("has no effect here: {why}"),
+        })
         .collect()
     }
 }
@@ -522,7 +552,7 @@ fn refused(key: &'static str, value: &str, reason: &str) -> ConfigError {
 }
 
 /// Java reads these files as ISO-8859-1; operators write UTF-8. Both are read, and neither fails.
-fn read(path: &Path) -> Result<String, ConfigError> {
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let bytes = fs::read(path).map_err(|cause| ConfigError::Unreadable {
         path: path.to_owned(),
         cause,
@@ -657,7 +687,7 @@ mod tests {
             .warnings;
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].starts_with("transientStorePoolEnable has no effect"));
-        assert!(warnings[1].starts_with("brokerId=3 is taken as 0"));
+        assert!(warnings[1].starts_with("brokerId is taken as 0 instead of 3"));
     }
 
     #[test]
