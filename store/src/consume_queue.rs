@@ -460,7 +460,7 @@ impl ConsumeQueue {
         result
     }
 
-    fn mark_dirty(self: &Arc<Self>, context: &QueueContext) {
+    pub(crate) fn mark_dirty(self: &Arc<Self>, context: &QueueContext) {
         if !self.is_dirty.swap(true, Ordering::AcqRel) {
             context.add_dirty(Arc::clone(self));
         }
@@ -630,7 +630,13 @@ impl ConsumeQueue {
         *queue.lock() = QueueFiles {
             range: Some((first, last)),
             max_physical: tail.max_physical,
-            flushed: tail.end,
+            // What a crash left may not be on disk, and neither is what was cut off just now.
+            flushed: if is_clean {
+                tail.end
+            } else {
+                tail.end.saturating_sub(unit as u64).max(first)
+            },
+            has_new_names: !is_clean,
             ..QueueFiles::default()
         };
         Ok(Some(queue))
@@ -692,6 +698,8 @@ impl ConsumeQueue {
         let path = directory.join(file_name(new_last));
         let Some(last_entry) = last_entry else {
             context.disk.remove_file(&path)?;
+            // A file that came back would be taken for one of a new queue.
+            context.disk.sync_dir(&directory)?;
             *files = QueueFiles::default();
             self.end.store(0, Ordering::Release);
             self.max_offset.store(0, Ordering::Release);
@@ -703,10 +711,14 @@ impl ConsumeQueue {
             .truncate(index(end - new_last))?;
         files.range = Some((first, new_last));
         files.max_physical = last_entry.physical_offset.0 + u64::from(last_entry.size_bytes);
-        files.flushed = files.flushed.min(end);
+        // The cut itself must reach the disk before the checkpoint may pass it.
+        files.flushed = files.flushed.min(end - unit);
+        files.has_new_names = true;
         self.end.store(end, Ordering::Release);
         let max_offset = last_entry.queue_offset.0 + u64::from(last_entry.message_count);
         self.max_offset.store(max_offset, Ordering::Release);
+        drop(files);
+        self.mark_dirty(context);
         Ok(true)
     }
 }
@@ -730,10 +742,14 @@ fn remove_from_the_end(
     starts: impl Iterator<Item = u64>,
 ) -> io::Result<()> {
     let starts: Vec<u64> = starts.collect();
-    for start in starts.into_iter().rev() {
-        context.disk.remove_file(&directory.join(file_name(start)))?;
+    for start in starts.iter().rev() {
+        context.disk.remove_file(&directory.join(file_name(*start)))?;
     }
-    Ok(())
+    if starts.is_empty() {
+        return Ok(());
+    }
+    // A file that came back after a power failure would be taken for one of a new queue of the same name.
+    context.disk.sync_dir(directory)
 }
 
 #[derive(Debug, Default)]

@@ -100,7 +100,10 @@ impl ConsumeQueues {
         let loaded = ConsumeQueue::load(&self.context, kind, topic.into(), queue_id, &starts, stopped)
             .map_err(OpenError::io("load the queue", directory))?;
         if let Some(queue) = loaded {
-            self.insert(Arc::new(queue));
+            let queue = self.insert(Arc::new(queue));
+            if stopped != Stopped::Cleanly {
+                queue.mark_dirty(&self.context);
+            }
         }
         Ok(())
     }

@@ -64,6 +64,16 @@ impl DeletedTopics {
         self.write(&self.lock())
     }
 
+    /// After a crash the log may end earlier than when a topic was deleted: what comes there now is newer.
+    pub fn end_at(&self, log_end: u64) -> io::Result<()> {
+        let mut ends = self.lock();
+        if ends.values().all(|end| *end <= log_end) {
+            return Ok(());
+        }
+        ends.values_mut().for_each(|end| *end = (*end).min(log_end));
+        self.write(&ends)
+    }
+
     /// Forgets topics all of whose messages are gone from the log.
     pub fn forget_before(&self, log_min: u64) -> io::Result<()> {
         if self.is_empty.load(Ordering::Acquire) {

@@ -223,7 +223,8 @@ impl IndexFile {
 
     /// Whether a message between the two times may be in the file.
     fn meets(&self, begin_ms: i64, end_ms: i64) -> bool {
-        !self.is_empty() && begin_ms <= self.end_time_ms() && end_ms >= self.begin_time_ms()
+        // Of a repaired file only the second in which it ends is known.
+        !self.is_empty() && begin_ms <= self.end_time_ms() + 999 && end_ms >= self.begin_time_ms()
     }
 
     /// Follows the chain of a key, newest first.
@@ -258,8 +259,18 @@ impl IndexFile {
             }
             next -= 1;
         }
+        if next == self.next_entry() {
+            return Ok(());
+        }
         self.end_at(next);
-        Ok(())
+        self.forget_from(next)
+    }
+
+    /// Leaves nothing on the disk from an entry on: a later repair would believe it.
+    fn forget_from(&self, next: u32) -> io::Result<()> {
+        let rest = self.shape.entry_at(next)..self.shape.file_bytes();
+        self.table.clear(rest)?;
+        self.table.flush()
     }
 
     /// After a crash: believes the entries as far as they make sense, and builds everything else from them.
@@ -269,7 +280,10 @@ impl IndexFile {
         self.table.reserve(0..HEADER_BYTES)?;
         let mut last_physical = 0;
         let mut next = 1;
-        while next < self.shape.entries {
+        // The begin time is written before, and with the same page as, the first entry's place.
+        let has_begin = self.begin_time_ms() > 0
+            && self.begin_physical.load(Ordering::Acquire) == self.entry(1).physical_offset;
+        while has_begin && next < self.shape.entries {
             let entry = self.entry(next);
             let is_written = entry.key_hash != 0 || entry.physical_offset != 0;
             if !is_written
@@ -294,23 +308,25 @@ impl IndexFile {
         }
         self.slots_in_use.store(slots_in_use, Ordering::Release);
         self.end_at(next);
-        self.write_header();
-        Ok(())
+        // Only the file in use is flushed later.
+        self.forget_from(next)
     }
 
     /// Makes the entry before `next` the last one.
+    ///
+    /// The file must not end later than its last message was stored: with a later time the reference, after a crash,
+    /// deletes a file that the checkpoint covers and keeps the one behind it, and the keys between are in neither.
     fn end_at(&self, next: u32) {
-        if next == self.next_entry() {
-            return;
-        }
         self.next_entry.store(next, Ordering::Release);
         if next > 1 {
             let last = self.entry(next - 1);
-            self.end_physical.store(last.physical_offset, Ordering::Release);
-            // The whole second in which it was stored counts as in the file.
-            let end_time_ms = self.begin_time_ms() + i64::from(last.seconds) * 1000 + 999;
-            self.end_time_ms
-                .store(end_time_ms.min(self.end_time_ms()), Ordering::Release);
+            let is_header_of_last = self.end_physical() == last.physical_offset;
+            if !is_header_of_last {
+                // Only the second is known.
+                let end_time_ms = self.begin_time_ms() + i64::from(last.seconds) * 1000;
+                self.end_time_ms.store(end_time_ms, Ordering::Release);
+                self.end_physical.store(last.physical_offset, Ordering::Release);
+            }
         }
         self.write_header();
     }
@@ -371,9 +387,16 @@ impl IndexFiles {
         let mut paths = index.list()?.into_iter();
         let is_crash = crashed_after_ms.is_some();
         let mut is_repaired = false;
+        let mut safe_end_ms = None;
         for path in paths.by_ref() {
             let file = IndexFile::open(&**disk, &path, index.shape).map_err(OpenError::io("map", &path))?;
-            is_repaired = crashed_after_ms.is_some_and(|safe_ms| file.end_time_ms() > safe_ms);
+            // A file is on disk when a later one was begun. Times are not enough to tell: more than one file may end in
+            // the same millisecond, and a torn file's header may be older than what it describes.
+            is_repaired = crashed_after_ms.is_some_and(|safe_ms| {
+                let end_ms = file.end_time_ms();
+                let is_first_to_end = safe_end_ms.replace(end_ms) != Some(end_ms);
+                !(file.is_full() && (end_ms < safe_ms || end_ms == safe_ms && is_first_to_end))
+            });
             if is_repaired {
                 file.repair().map_err(OpenError::io("repair", &path))?;
             }
@@ -390,6 +413,11 @@ impl IndexFiles {
         // What follows lost entries is indexed again, after them.
         for path in paths {
             disk.remove_file(&path).map_err(OpenError::io("remove", &path))?;
+        }
+        if is_crash {
+            disk.create_dir_all(&index.directory)
+                .and_then(|()| disk.sync_dir(&index.directory))
+                .map_err(OpenError::io("sync", &index.directory))?;
         }
         let last_physical = index.files().last().map(|file| file.end_physical());
         match last_physical {
@@ -433,6 +461,13 @@ impl IndexFiles {
         }
         names.sort_unstable();
         Ok(names.into_iter().map(|name| self.directory.join(name)).collect())
+    }
+
+    /// When the last full file ends, 0 without any.
+    pub fn full_end_ms(&self) -> i64 {
+        let files = self.files();
+        let full = files.iter().rev().find(|file| file.is_full());
+        full.map_or(0, |file| file.end_time_ms())
     }
 
     /// Records below this offset are indexed.
@@ -483,10 +518,10 @@ impl IndexFiles {
         let end = last
             .as_ref()
             .map(|file| (file.end_time_ms(), file.end_physical()));
-        let file = Arc::new(IndexFile::create(&*self.disk, &path, self.shape, end)?);
         if let Some(full) = &last {
             full.table.flush()?;
         }
+        let file = Arc::new(IndexFile::create(&*self.disk, &path, self.shape, end)?);
         self.disk.sync_dir(&self.directory)?;
         self.write().push(Arc::clone(&file));
         Ok((file, end.map(|(time_ms, _)| time_ms)))
@@ -552,6 +587,7 @@ impl IndexFiles {
             }
             self.write().pop();
             self.disk.remove_file(last.table.path())?;
+            self.disk.sync_dir(&self.directory)?;
         }
         let end = self.files().last().map_or(0, |last| last.end_physical() + 1);
         self.indexed.store(end.min(limit), Ordering::Release);

@@ -128,8 +128,14 @@ impl MappedFileQueue {
     /// Takes away the first `count` files and deletes them; readers who hold them finish.
     pub fn remove_first(&self, count: usize) -> std::io::Result<()> {
         let removed = self.change(|files| files.drain(..count).collect::<Vec<_>>());
-        for file in removed {
+        for file in &removed {
             self.disk.remove_file(file.path())?;
+        }
+        // What is derived from them is forgotten next: they must not come back.
+        for directory in &self.directories {
+            if removed.iter().any(|file| file.path().parent() == Some(directory)) {
+                self.disk.sync_dir(directory)?;
+            }
         }
         Ok(())
     }

@@ -137,6 +137,7 @@ impl Recovery<'_> {
         tracing::info!(?plan, is_clean = self.is_clean, "recovering");
         if !self.is_clean {
             self.cut_queues(plan.queues_from)?;
+            self.lower_index_time()?;
         }
         let mut scan = self.scan(plan)?;
         if !scan.damage.is_empty() {
@@ -151,6 +152,7 @@ impl Recovery<'_> {
                 .index
                 .truncate(plan.scan_from)
                 .map_err(self.failed("cut the index in"))?;
+            self.lower_index_time()?;
             scan = self.scan(all)?;
         }
         for damage in &scan.damage {
@@ -170,7 +172,12 @@ impl Recovery<'_> {
             .index
             .truncate(scan.end)
             .map_err(self.failed("cut the index in"))?;
+        self.settle_index_time()?;
         self.cut_log(scan.end, plan.scan_from)?;
+        self.derived
+            .deleted
+            .end_at(scan.end)
+            .map_err(self.failed("write the deleted topics of"))?;
         self.correct_minimums()?;
         if let Some((last, _)) = scan.last {
             self.checkpoint.set(CheckpointField::ConfirmPhysicalOffset, last);
@@ -182,6 +189,37 @@ impl Recovery<'_> {
             last: scan.last,
             damage: scan.damage,
         })
+    }
+
+    /// What was repaired, cut and filled again is on disk now, and the checkpoint says so: after a crash the reference
+    /// deletes the files that it does not cover, and indexes again what its own recovery comes by, which may be less.
+    fn settle_index_time(&self) -> Result<(), OpenError> {
+        if self.is_clean {
+            return self.lower_index_time();
+        }
+        self.derived
+            .index
+            .flush()
+            .map_err(self.failed("flush the index of"))?;
+        let full_ms = self.derived.index.full_end_ms();
+        self.checkpoint
+            .set(CheckpointField::IndexMsgTimestamp, full_ms.cast_unsigned());
+        self.checkpoint
+            .persist()
+            .map_err(self.failed("write the checkpoint in"))
+    }
+
+    /// A full index file that was cut and fills up again is not on disk, though the checkpoint said so before.
+    fn lower_index_time(&self) -> Result<(), OpenError> {
+        let full_ms = self.derived.index.full_end_ms();
+        if self.checkpoint.time_ms(CheckpointField::IndexMsgTimestamp) <= full_ms {
+            return Ok(());
+        }
+        self.checkpoint
+            .set(CheckpointField::IndexMsgTimestamp, full_ms.cast_unsigned());
+        self.checkpoint
+            .persist()
+            .map_err(self.failed("write the checkpoint in"))
     }
 
     /// Without a log there is nothing that queues could point to.

@@ -161,6 +161,10 @@ impl Store {
             .take(expired)
             .map(|file| file.path().to_owned())
             .collect();
+        if expired > 0 {
+            // What is dispatched must outlive the log it was built from: else a queue would begin again at 0.
+            self.flush_derived()?;
+        }
         self.log.file_queue().remove_first(expired)?;
         for path in &paths {
             tracing::info!(path = %path.display(), ?reason, "deleted a file of the commit log");

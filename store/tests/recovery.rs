@@ -392,6 +392,37 @@ fn messages_of_the_checkpoints_millisecond_come_back() {
     assert_eq!(numbers(&bench.open()), (0..40).collect::<Vec<_>>());
 }
 
+/// The reference, after a crash, deletes every index file that ends later than the checkpoint says, wherever it stands.
+#[test]
+fn a_recovered_index_leaves_no_hole_when_the_reference_recovers_it() {
+    let bench = Bench::small();
+    let _places = filled(&bench, 40);
+    let store = bench.open();
+    for number in 40..60 {
+        put(&store, number);
+        bench.advance_ms(1);
+    }
+    dispatch(&store, &bench);
+    drop(store);
+    drop(bench.open());
+
+    let number_at = |bytes: &[u8], at: usize| i64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+    let checkpoint = std::fs::read(bench.root().join("checkpoint")).unwrap();
+    let index: Vec<Vec<u8>> = files(&bench.root().join("index"))
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect();
+    assert!(index.len() > 3, "{} files", index.len());
+    let ends: Vec<i64> = index.iter().map(|bytes| number_at(bytes, 8)).collect();
+    assert!(ends.is_sorted(), "{ends:?}");
+    let full = &ends[..ends.len() - 1];
+    assert!(
+        full.iter().all(|end| *end <= number_at(&checkpoint, 16)),
+        "{full:?} {}",
+        number_at(&checkpoint, 16)
+    );
+}
+
 // ---- power loss ----
 
 /// What the disk holds: the state of each file when it was last synced.

@@ -1,0 +1,232 @@
+//! What must be there: everything the world asked for and was told, in the simplest form.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::message::properties::{self, name};
+use common::message::tags_code;
+use common::names::SCHEDULE_TOPIC;
+use store::DAMAGED_TOPIC;
+use store::record::decode;
+
+use crate::{Violation, ensure};
+
+/// A topic and a queue in it.
+pub type Queue = (String, i32);
+
+/// Milliseconds of the delay levels 1, 2, ...: those of the reference.
+pub const DELAYS_MS: [i64; 18] = [
+    1_000, 5_000, 10_000, 30_000, 60_000, 120_000, 180_000, 240_000, 300_000, 360_000, 420_000, 480_000,
+    540_000, 600_000, 1_200_000, 1_800_000, 3_600_000, 7_200_000,
+];
+
+/// A record of the CommitLog.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// Where it begins.
+    pub at: u64,
+    /// All of it.
+    pub bytes: Vec<u8>,
+    pub queue: Queue,
+    pub queue_offset: u64,
+    pub store_ms: i64,
+    pub body: Vec<u8>,
+    pub properties: BTreeMap<String, String>,
+    pub is_queued: bool,
+}
+
+impl Logged {
+    pub fn decode(at: u64, bytes: &[u8]) -> Result<Self, Violation> {
+        let record = decode(bytes).map_err(|error| format!("no record at {at}: {error}"))?;
+        ensure!(
+            record.physical_offset.0 == at,
+            "the record at {at} says it is elsewhere"
+        );
+        ensure!(
+            record.body_matches_crc(),
+            "the record at {at} has another body than was stored"
+        );
+        Ok(Self {
+            at,
+            bytes: bytes[..record.size_bytes as usize].to_vec(),
+            queue: (record.topic.to_owned(), record.queue_id),
+            queue_offset: record.queue_offset.0,
+            store_ms: record.store_timestamp_ms,
+            body: record.body.to_vec(),
+            properties: properties::iter(record.properties)
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            is_queued: record.is_queued(),
+        })
+    }
+
+    pub fn end(&self) -> u64 {
+        self.at + self.bytes.len() as u64
+    }
+
+    pub fn property(&self, name: &str) -> &str {
+        self.properties.get(name).map_or("", String::as_str)
+    }
+
+    /// Whether recovery put it over lost messages.
+    pub fn is_repair(&self) -> bool {
+        self.queue.0 == DAMAGED_TOPIC && !self.is_queued
+    }
+
+    /// What the ConsumeQueue entry must say about its tag.
+    pub fn tags_code(&self) -> i64 {
+        let level = self.property(name::DELAY).parse::<usize>().unwrap_or(0);
+        if self.queue.0 == SCHEDULE_TOPIC && level > 0 {
+            self.store_ms + DELAYS_MS[level - 1]
+        } else {
+            tags_code::tags_code(self.properties.get(name::TAGS).map(String::as_str))
+        }
+    }
+
+    /// The 20 bytes of its ConsumeQueue entry.
+    pub fn queue_entry(&self) -> [u8; 20] {
+        let mut entry = [0; 20];
+        entry[..8].copy_from_slice(&self.at.to_be_bytes());
+        entry[8..12].copy_from_slice(&u32::try_from(self.bytes.len()).unwrap().to_be_bytes());
+        entry[12..].copy_from_slice(&self.tags_code().to_be_bytes());
+        entry
+    }
+
+    /// The keys it can be found by.
+    pub fn keys(&self) -> BTreeSet<String> {
+        let words = self.property(name::KEYS).split(' ');
+        let keys = words.chain([self.property(name::UNIQ_KEY)]);
+        keys.filter(|key| !key.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// What a delayed message and its copy have in common, and nothing else has.
+    pub fn identity(&self) -> (&[u8], &BTreeMap<String, String>) {
+        (&self.body, &self.properties)
+    }
+}
+
+/// A record that the last step must have appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub queue: Queue,
+    pub body: Vec<u8>,
+    /// Properties it must have, among others.
+    pub properties: Vec<(&'static str, String)>,
+}
+
+/// The progress of a group in a queue.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Everything that was committed and that a restart may show, oldest first. The last is the present one.
+    pub values: Vec<i64>,
+    /// Whether an older restart may also show none.
+    pub may_be_missing: bool,
+}
+
+/// A pull that waits.
+#[derive(Clone, Debug)]
+pub struct ParkedPull {
+    pub connection: usize,
+    pub opaque: i32,
+    pub queue: Queue,
+    pub offset: i64,
+    pub tag: Option<&'static str>,
+    pub deadline_ms: i64,
+}
+
+/// Everything that must hold of the broker.
+#[derive(Debug, Default)]
+pub struct Model {
+    /// Every record since the start of time, expired ones too, less those a crash took.
+    pub log: Vec<Logged>,
+    pub log_min: u64,
+    pub log_end: u64,
+    /// Below this, the broker said, everything is on disk.
+    pub flushed: u64,
+    pub dispatched: u64,
+    /// From some operation on nothing reaches the disk, so that anything may have ended halfway.
+    pub power_is_failing: bool,
+    /// Records whose sender was told that they are on disk.
+    pub promised: BTreeSet<u64>,
+    /// Sends that wait for their answers: the records, by connection and opaque.
+    pub unanswered: BTreeMap<(usize, i32), Vec<u64>>,
+    /// Offsets of the next messages.
+    pub next_offsets: BTreeMap<Queue, u64>,
+    /// Where messages were lost to crashes.
+    pub lost: BTreeSet<u64>,
+    /// Topics that operators made, with their queues.
+    pub topics: BTreeMap<String, i32>,
+    /// Ends of the log when a topic was deleted.
+    pub deleted: BTreeMap<String, u64>,
+    pub offsets: BTreeMap<(String, Queue), Progress>,
+    /// Groups that will be told of a reset when they pull.
+    pub resets: BTreeSet<(String, Queue)>,
+    /// Those told since the offsets were last durable: after a crash they are told again.
+    pub told_resets: BTreeSet<(String, Queue)>,
+    pub parked: Vec<ParkedPull>,
+    /// Per delay level, queue offset of the next message to deliver.
+    pub delivered: BTreeMap<i32, u64>,
+    /// The same, as far as it must have reached the disk.
+    pub delivered_durable: BTreeMap<i32, u64>,
+    /// Levels that after a crash may deliver some again.
+    pub may_repeat: BTreeSet<i32>,
+}
+
+impl Model {
+    /// Whether the record belongs to a topic that was deleted after it.
+    pub fn is_deleted(&self, record: &Logged) -> bool {
+        self.deleted
+            .get(&record.queue.0)
+            .is_some_and(|end| record.at < *end)
+    }
+
+    /// The record at a place.
+    pub fn at(&self, at: u64) -> Option<&Logged> {
+        let index = self.log.binary_search_by_key(&at, |record| record.at).ok()?;
+        Some(&self.log[index])
+    }
+
+    /// Takes in a record that was just appended.
+    pub fn append(&mut self, record: Logged) -> Result<(), Violation> {
+        if record.is_queued {
+            let next = self.next_offsets.entry(record.queue.clone()).or_default();
+            ensure!(
+                record.queue_offset == *next,
+                "the record at {} has offset {} in {:?}, the next is {next}",
+                record.at,
+                record.queue_offset,
+                record.queue
+            );
+            *next += 1;
+        }
+        let last_ms = self.log.last().map_or(i64::MIN, |last| last.store_ms);
+        ensure!(record.store_ms >= last_ms, "store times fall at {}", record.at);
+        self.log_end = record.end();
+        self.log.push(record);
+        Ok(())
+    }
+
+    /// The records of a queue that are in the log and dispatched.
+    pub fn visible<'a>(&'a self, queue: &'a Queue) -> impl Iterator<Item = &'a Logged> + 'a {
+        self.indexed()
+            .filter(move |record| record.is_queued && record.queue == *queue)
+    }
+
+    /// All records that are in the log, dispatched and not of a deleted topic.
+    pub fn indexed(&self) -> impl Iterator<Item = &Logged> {
+        let (log_min, dispatched) = (self.log_min, self.dispatched);
+        self.log
+            .iter()
+            .filter(move |record| record.at >= log_min && record.at < dispatched && !self.is_deleted(record))
+    }
+
+    /// The end of a queue as consumers see it.
+    pub fn visible_end(&self, queue: &Queue) -> u64 {
+        let hidden = self.log.iter().filter(|record| {
+            record.at >= self.dispatched
+                && record.is_queued
+                && record.queue == *queue
+                && !self.is_deleted(record)
+        });
+        self.next_offsets.get(queue).copied().unwrap_or(0) - hidden.count() as u64
+    }
+}
