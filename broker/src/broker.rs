@@ -5,7 +5,8 @@
 //! ```text
 //!   Broker ── configuration, clock, identity
 //!     ├── store          CommitLog and everything derived from it
-//!     ├── topics, groups, consumer_offsets, delay_offsets      each its own lock and its own file
+//!     ├── topics, groups, consumer_offsets, delay_offsets,
+//!     │   consumer_filters                                     each its own lock and its own file
 //!     ├── producers, consumers, queue_locks                    who is connected
 //!     ├── pull_hold, delay_arrivals                            told of arrivals by the store
 //!     └── stats, registration, random, unique_keys
@@ -32,7 +33,7 @@ use crate::config::{BrokerConfig, Configuration, Identity};
 use crate::delay::levels::DelayArrivals;
 use crate::hold::pull::PullHold;
 use crate::namesrv_link::RegistrationWaker;
-use crate::registry::{ConfigDirectory, ConsumerOffsets, DelayOffsets, Groups, Topics};
+use crate::registry::{ConfigDirectory, ConsumerFilters, ConsumerOffsets, DelayOffsets, Groups, Topics};
 use crate::stats::BrokerStats;
 
 /// One broker. Everything a handler may need.
@@ -49,6 +50,7 @@ pub struct Broker {
     pub(crate) groups: Arc<Groups>,
     pub(crate) consumer_offsets: Arc<ConsumerOffsets>,
     pub(crate) delay_offsets: Arc<DelayOffsets>,
+    pub(crate) consumer_filters: Arc<ConsumerFilters>,
 
     pub(crate) producers: Arc<Producers>,
     pub(crate) consumers: Arc<Consumers>,
@@ -105,6 +107,9 @@ impl Broker {
         let registration = RegistrationWaker::new();
         let topics_changed = registration.clone();
         registries.topics.on_change(move || topics_changed.wake());
+        let consumers = Arc::new(Consumers::new());
+        let filters = Arc::clone(&registries.consumer_filters);
+        consumers.on_group_gone(move |group| filters.unregister(group));
 
         Ok(Arc::new(Self {
             started_ms: clock.wall_ms(),
@@ -115,8 +120,9 @@ impl Broker {
             groups: registries.groups,
             consumer_offsets: registries.consumer_offsets,
             delay_offsets: registries.delay_offsets,
+            consumer_filters: registries.consumer_filters,
             producers: Arc::new(Producers::new()),
-            consumers: Arc::new(Consumers::new()),
+            consumers,
             queue_locks: Arc::new(QueueLocks::new()),
             config,
             store_config,
@@ -158,6 +164,7 @@ struct Registries {
     groups: Arc<Groups>,
     consumer_offsets: Arc<ConsumerOffsets>,
     delay_offsets: Arc<DelayOffsets>,
+    consumer_filters: Arc<ConsumerFilters>,
 }
 
 impl Registries {
@@ -173,6 +180,7 @@ impl Registries {
             groups: Arc::new(Groups::open(directory, clock(), config(), store_config)?),
             consumer_offsets: Arc::new(ConsumerOffsets::open(directory, clock(), config(), store_config)?),
             delay_offsets: Arc::new(DelayOffsets::open(directory, clock(), config())?),
+            consumer_filters: Arc::new(ConsumerFilters::open(directory, clock(), config())?),
         })
     }
 }

@@ -5,7 +5,7 @@
 //!   persist                                writes changed registries
 //!   delay-levels                           delivers what is due
 //!   pull-hold                              answers parked pulls whose time is up
-//!   client-expiry                          forgets silent clients, expired locks
+//!   client-expiry                          forgets silent clients, expired locks and filters
 //!   stats                                  takes the samples behind TPS figures
 //! ```
 //!
@@ -81,6 +81,9 @@ pub fn start(broker: &Arc<Broker>) -> anyhow::Result<Services> {
     Ok(services)
 }
 
+/// Between two writes of the consumer filters, as in the reference.
+const FILTERS_PERIOD: Duration = Duration::from_secs(10);
+
 fn persist(broker: &Broker, waker: &PersistWaker) -> Persist {
     let offsets_period = period(broker.config.get().flush_consumer_offset_interval);
     let delay_period = period(broker.store_config.get().flush_delay_offset_interval);
@@ -89,13 +92,14 @@ fn persist(broker: &Broker, waker: &PersistWaker) -> Persist {
         .on_change(broker.groups.clone())
         .every(offsets_period, broker.consumer_offsets.clone())
         .every(delay_period, broker.delay_offsets.clone())
+        .every(FILTERS_PERIOD, broker.consumer_filters.clone())
 }
 
 fn period(ms: impl TryInto<u64>) -> Duration {
     Duration::from_millis(ms.try_into().unwrap_or(0).max(1))
 }
 
-/// Forgets clients that fell silent, and queue locks that nobody renews. Reference: `ClientHousekeepingService`.
+/// Forgets clients that fell silent, queue locks that nobody renews, and filters of groups long gone. Reference: `ClientHousekeepingService`.
 pub struct ClientExpiry {
     broker: Arc<Broker>,
 }
@@ -114,6 +118,8 @@ impl Service for ClientExpiry {
             self.broker.notifies_members(group)
         });
         self.broker.queue_locks.expire(now.wall_ms);
+        let has_members = |group: &str| self.broker.consumers.info(group).is_some();
+        self.broker.consumer_filters.expire(now.wall_ms, has_members);
         Ok(Next::Idle)
     }
 }

@@ -15,6 +15,7 @@ use std::io::Write as _;
 use std::sync::LazyLock;
 
 use broker::config::Settings;
+use broker::filter::sql92::{self, Sql92};
 use broker::processor::batch_body::{InnerMessages, decode_batch};
 use bytes::Bytes;
 use common::message::properties::MessageProperties;
@@ -51,6 +52,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("message_properties", message_properties),
     ("config", config),
     ("registry", registry),
+    ("sql92", sql92),
 ];
 
 /// A frame without its length word, in either dialect.
@@ -313,5 +315,20 @@ pub fn registry(data: &[u8]) {
     let rewrite = FILES[usize::from(*choice) % FILES.len()];
     if let Ok(written) = rewrite(text) {
         assert_eq!(rewrite(&written).as_ref(), Ok(&written));
+    }
+}
+
+/// A filter expression, a zero byte, and the property string it is asked about.
+pub fn sql92(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (expression, properties) = text.split_once('\0').unwrap_or((&text, ""));
+    match Sql92::compile(expression) {
+        Ok(compiled) => {
+            let again = Sql92::compile(&format!("/**/{expression}"));
+            let again = again.map(|again| again.matches(properties));
+            let is_as_long_as_may_be = expression.len() + 4 > sql92::MAX_BYTES;
+            assert!(again == Ok(compiled.matches(properties)) || is_as_long_as_may_be);
+        }
+        Err(error) => assert!(error.to_string().contains(" at line "), "{error}"),
     }
 }

@@ -17,6 +17,7 @@ use serde_json::Value;
 const VECTORS: &str = include_str!("../../remoting/tests/data/vectors.json");
 const BODY_SHAPES: &str = include_str!("../../remoting/tests/data/body-shapes.txt");
 const HEADER_FIELDS: &str = include_str!("../../remoting/tests/data/header-fields.txt");
+const SQL92_VECTORS: &str = include_str!("../../broker/tests/data/sql92-vectors.txt");
 const BROKER_CONFIG: &str = include_str!("../../broker/src/config/reference-5.5.0.properties");
 
 /// Files of a Java broker in the order of the registry target.
@@ -173,6 +174,25 @@ fn property_strings(corpus: &mut Corpus) {
     }
 }
 
+/// Every fiftieth expression, each with one of the messages.
+fn filters(corpus: &mut Corpus) {
+    let lines = |kind: &'static str| {
+        SQL92_VECTORS
+            .lines()
+            .filter_map(move |line| line.strip_prefix(kind))
+    };
+    let mut messages = lines("m\t").cycle();
+    for (number, line) in lines("e\t").enumerate().step_by(50) {
+        let (_, expression) = line.split_once('\t').expect("outcomes and expression");
+        let message = messages.next().expect("messages without end");
+        let message = message.replace('=', "\u{1}").replace(';', "\u{2}");
+        corpus.insert(
+            format!("sql92/{number}"),
+            format!("{expression}\0{message}").into(),
+        );
+    }
+}
+
 fn corpus() -> Corpus {
     let mut corpus = Corpus::new();
     from_vectors(&mut corpus);
@@ -180,6 +200,7 @@ fn corpus() -> Corpus {
     headers(&mut corpus);
     config_files(&mut corpus);
     property_strings(&mut corpus);
+    filters(&mut corpus);
     corpus
 }
 
@@ -216,6 +237,7 @@ fn whole_inputs_of_the_corpus_are_understood() {
             }
             ("body", _) => CLASSES[usize::from(input[0])].1(&input[1..]).is_ok(),
             ("record", _) => store::record::decode(&input).is_ok(),
+            ("sql92", _) => input.contains(&0),
             ("registry", _) => fastjson::Value::parse(&String::from_utf8_lossy(&input[1..])).is_ok(),
             _ => true,
         };

@@ -4,7 +4,7 @@
 //! they share the queues anew at once. Reference: `ConsumerManager`, `ConsumerGroupInfo`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use remoting::body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData};
 use remoting::connection::Connection;
@@ -106,16 +106,34 @@ impl ConsumerGroupInfo {
 }
 
 /// The table of consumer groups.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Consumers {
     // Replaced as a whole on every change, so that pulls take a snapshot and never wait for a heartbeat.
     groups: RwLock<HashMap<String, Arc<ConsumerGroupInfo>>>,
+    on_group_gone: OnceLock<GroupListener>,
+}
+
+/// Told the name of a group.
+type GroupListener = Box<dyn Fn(&str) + Send + Sync>;
+
+impl std::fmt::Debug for Consumers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumers")
+            .field("groups", &self.read().len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Consumers {
     /// No consumers.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Calls `listener` when a group has lost its last member; the first one set stays.
+    pub fn on_group_gone(&self, listener: impl Fn(&str) + Send + Sync + 'static) {
+        // One listener by design: what depends on a group is buried in one place.
+        let _ = self.on_group_gone.set(Box::new(listener));
     }
 
     /// Takes a heartbeat of one group. True if members or subscriptions changed; then, with `notify`, all are told.
@@ -194,6 +212,11 @@ impl Consumers {
             }
             left
         };
+        if left.channels.is_empty()
+            && let Some(listener) = self.on_group_gone.get()
+        {
+            listener(group);
+        }
         if notify && left.shares_queues() {
             notify::consumer_ids_changed(group, &left.channels());
         }

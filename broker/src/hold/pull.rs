@@ -21,7 +21,7 @@ use remoting::connection::Connection;
 use remoting::request::ParkedRequest;
 use store::{Arrival, ArrivalListener};
 
-use crate::filter::tags::TagsFilter;
+use crate::filter::expression::ExpressionFilter;
 
 /// Pulls parked at a time; one more is answered at once with "nothing found".
 pub const MAX_PARKED_PULLS: usize = 1_000_000;
@@ -64,7 +64,7 @@ struct Waiting {
     deadline_ms: i64,
     /// Waits for a message at this queue offset or later.
     offset: i64,
-    filter: TagsFilter,
+    filter: ExpressionFilter,
     /// Messages that came and were not wanted.
     unwanted: u32,
     request: ParkedRequest,
@@ -89,7 +89,7 @@ impl PullHold {
         topic: &str,
         queue_id: i32,
         offset: i64,
-        filter: TagsFilter,
+        filter: ExpressionFilter,
         deadline_ms: i64,
         request: ParkedRequest,
     ) {
@@ -203,7 +203,7 @@ impl ArrivalListener for PullHold {
     fn arrived(&self, arrival: &Arrival<'_>) {
         let offset = i64::try_from(arrival.queue_offset.0).unwrap_or(i64::MAX);
         self.resume_where(arrival.topic, arrival.queue_id, |waiting| {
-            if waiting.offset > offset || waiting.filter.accepts(arrival.tags_code) {
+            if waiting.offset > offset || waiting.filter.accepts(arrival) {
                 return waiting.offset <= offset;
             }
             waiting.unwanted += 1;
@@ -385,8 +385,12 @@ mod tests {
         calls.len()
     }
 
-    fn all() -> TagsFilter {
-        TagsFilter::new(&tags::build("t", "*"))
+    fn all() -> ExpressionFilter {
+        by_tags("*")
+    }
+
+    fn by_tags(expression: &str) -> ExpressionFilter {
+        ExpressionFilter::of_tags(&tags::build("t", expression))
     }
 
     #[test]
@@ -407,14 +411,7 @@ mod tests {
     #[test]
     fn a_pull_sleeps_through_messages_it_does_not_want() {
         let (hold, connection) = (hold(), connection());
-        hold.park(
-            "t",
-            0,
-            0,
-            TagsFilter::new(&tags::build("t", "A")),
-            1_000,
-            request(&connection),
-        );
+        hold.park("t", 0, 0, by_tags("A"), 1_000, request(&connection));
         arrive(&hold, "t", 0, 0, Some("B"));
         assert_eq!(resumed(&connection), 0);
         arrive(&hold, "t", 0, 1, Some("A"));
@@ -485,8 +482,7 @@ mod tests {
     #[test]
     fn a_pull_is_resumed_behind_many_messages_it_does_not_want() {
         let (hold, connection) = (hold(), connection());
-        let filter = TagsFilter::new(&tags::build("t", "A"));
-        hold.park("t", 0, 0, filter, 1_000, request(&connection));
+        hold.park("t", 0, 0, by_tags("A"), 1_000, request(&connection));
         for offset in 0..u64::from(MAX_UNWANTED) - 1 {
             arrive(&hold, "t", 0, offset, Some("B"));
         }

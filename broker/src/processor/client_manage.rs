@@ -14,9 +14,10 @@ use remoting::request::{Handled, Refusal, Request, Response};
 
 use crate::broker::Broker;
 use crate::clients::ClientChannel;
+use crate::filter::expression;
 use crate::filter::tags::is_tag_type;
 use crate::processor::json::parse_body;
-use crate::processor::pull_checks::unsupported_filter;
+use crate::processor::pull_checks::require_property_filter;
 use crate::registry::topics::perm;
 
 /// Registers a client's groups.
@@ -59,15 +60,16 @@ pub(crate) fn unregister_client(
 }
 
 /// Says whether a subscription can be served.
-pub(crate) fn check_client_config(_: &Broker, request: Request<'_, NoHeader>) -> Handled {
+pub(crate) fn check_client_config(broker: &Broker, request: Request<'_, NoHeader>) -> Handled {
     let asked: CheckClientRequestBody = parse_body(request.body())?;
-    match asked.subscription_data {
-        Some(subscription) if !is_tag_type(&subscription.expression_type) => Err(Refusal::new(
-            response_code::SYSTEM_ERROR,
-            unsupported_filter(&subscription.expression_type),
-        )),
-        _ => Ok(Response::success().into()),
+    if let Some(subscription) = asked.subscription_data
+        && !is_tag_type(&subscription.expression_type)
+    {
+        require_property_filter(broker, &subscription.expression_type)?;
+        expression::compile(&subscription.expression_type, &subscription.sub_string)
+            .map_err(|error| Refusal::new(response_code::SUBSCRIPTION_PARSE_FAILED, error.to_string()))?;
     }
+    Ok(Response::success().into())
 }
 
 fn channel_of<H>(broker: &Broker, request: &Request<'_, H>, client_id: &str) -> ClientChannel {
@@ -135,6 +137,9 @@ fn register_consumer(
         subscriptions_wanted
     } else {
         broker.consumers.register(consumer, channel.clone(), notify);
+        broker
+            .consumer_filters
+            .register(group, &consumer.subscription_data_set);
         heartbeat.heartbeat_fingerprint != 0 && fingerprint_changed()
     }
 }

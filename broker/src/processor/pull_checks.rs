@@ -3,17 +3,19 @@
 //! ```text
 //!   broker readable 16 ─> group 26, enabled 16 ─> topic 17, readable 16 ─> queue id 29 ─┐
 //!   ┌──────────────────────────────────────────────────────────────────────────────────┘
-//!   ├─ pull brings its subscription:  parses 23 ──────────────────────────────────────────┬─> by tags 1
-//!   └─ heartbeat brought it:  group known 24 ─> broadcast 16 ─> allowed 16 ─> there 24, latest 25 ─┘
+//!   ├─ pull brings its subscription:  parses 23 ───────────────────────────────────────────────────┬─> filters by properties 1
+//!   └─ heartbeat brought it:  group known 24 ─> broadcast 16 ─> allowed 16 ─> there 24, latest 25  │
+//!                                                 └─> SQL:  filter there 27, latest 28 ────────────┘
 //! ```
 //!
+//! A pull with an expression that does not parse is refused; the reference, run without assertions, would filter nothing.
 //! Reference: `PullMessageProcessor.processRequest`.
 
 use std::sync::Arc;
 
 use common::message::sys_flag;
 use common::names;
-use remoting::body::client::{ConsumeType, MessageModel, SubscriptionData};
+use remoting::body::client::{ConsumeType, MessageModel};
 use remoting::body::group::SubscriptionGroupConfig;
 use remoting::body::topic::TopicConfig;
 use remoting::codes::{request_code, response_code};
@@ -21,8 +23,11 @@ use remoting::header::PullMessageRequestHeader;
 use remoting::request::{Refusal, Request, Response};
 
 use crate::broker::Broker;
+use crate::filter::expression::{self, ExpressionError, ExpressionFilter};
+use crate::filter::sql92::Sql92;
 use crate::filter::tags;
 use crate::processor::refusals::FAQ;
+use crate::registry::consumer_filters::ConsumerFilter;
 use crate::registry::topics::perm;
 
 /// The number of the read permission's bit. Reference: `PermName.INDEX_PERM_READ`.
@@ -35,7 +40,7 @@ pub(crate) type PullRequest<'a> = Request<'a, PullMessageRequestHeader<'a>>;
 pub(crate) struct CheckedPull {
     pub(crate) group: Arc<SubscriptionGroupConfig>,
     pub(crate) topic: Arc<TopicConfig>,
-    pub(crate) subscription: Arc<SubscriptionData>,
+    pub(crate) filter: ExpressionFilter,
 }
 
 /// A pull turned down, with what forbids it if it is a permission.
@@ -71,6 +76,15 @@ impl PullRefusal {
     }
 }
 
+impl From<Refusal> for PullRefusal {
+    fn from(refusal: Refusal) -> Self {
+        PullRefusal {
+            refusal,
+            forbidden_by: None,
+        }
+    }
+}
+
 impl From<PullRefusal> for Response {
     fn from(refused: PullRefusal) -> Self {
         let response = Response::from(refused.refusal);
@@ -88,18 +102,13 @@ pub(crate) fn check(broker: &Broker, request: &PullRequest<'_>) -> Result<Checke
     let group = enabled_group(broker, header)?;
     let topic = readable_topic(broker, header)?;
     require_valid_queue(request, &topic)?;
-    let subscription = if header.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
-        subscription_of_request(header)?
+    let filter = if header.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
+        filter_of_request(broker, header)?
     } else {
-        subscription_of_heartbeat(broker, header, &group)?
+        filter_of_heartbeat(broker, header, &group)?
     };
-    require_tag_filter(&subscription)?;
     require_accepted_consumer(broker, request)?;
-    Ok(CheckedPull {
-        group,
-        topic,
-        subscription,
-    })
+    Ok(CheckedPull { group, topic, filter })
 }
 
 fn require_readable_broker(broker: &Broker, request: &PullRequest<'_>) -> Result<(), PullRefusal> {
@@ -171,33 +180,51 @@ fn require_valid_queue(request: &PullRequest<'_>, topic: &TopicConfig) -> Result
     ))
 }
 
-fn subscription_of_request(
+fn filter_of_request(
+    broker: &Broker,
     header: &PullMessageRequestHeader<'_>,
-) -> Result<Arc<SubscriptionData>, PullRefusal> {
+) -> Result<ExpressionFilter, PullRefusal> {
     let expression = header.subscription.as_deref().unwrap_or_default();
     let expression_type = header.expression_type.as_deref().unwrap_or_default();
     if tags::is_tag_type(expression_type) {
-        return Ok(Arc::new(tags::build(&header.topic, expression)));
+        return Ok(ExpressionFilter::of_tags(&tags::build(&header.topic, expression)));
     }
-    if expression.is_empty() {
-        return Err(PullRefusal::new(
+    let compiled = if expression.is_empty() {
+        None
+    } else {
+        compile(broker, header, expression_type, expression).ok()
+    };
+    let compiled = compiled.ok_or_else(|| {
+        PullRefusal::new(
             response_code::SUBSCRIPTION_PARSE_FAILED,
             "parse the consumer's subscription failed",
-        ));
-    }
-    Ok(Arc::new(SubscriptionData {
-        topic: header.topic.clone().into_owned(),
-        sub_string: expression.to_owned(),
-        expression_type: expression_type.to_owned(),
-        ..SubscriptionData::default()
-    }))
+        )
+    })?;
+    require_property_filter(broker, expression_type)?;
+    Ok(ExpressionFilter::Sql92(compiled))
 }
 
-fn subscription_of_heartbeat(
+/// Most clients sent the same expression in a heartbeat, and it was compiled then.
+fn compile(
+    broker: &Broker,
+    header: &PullMessageRequestHeader<'_>,
+    expression_type: &str,
+    expression: &str,
+) -> Result<Sql92, ExpressionError> {
+    let known = broker.consumer_filters.get(&header.consumer_group, &header.topic);
+    match known
+        .filter(|known| known.data.expression == expression && known.data.expression_type == expression_type)
+    {
+        Some(known) => Ok(known.compiled.clone()),
+        None => expression::compile(expression_type, expression),
+    }
+}
+
+fn filter_of_heartbeat(
     broker: &Broker,
     header: &PullMessageRequestHeader<'_>,
     group: &SubscriptionGroupConfig,
-) -> Result<Arc<SubscriptionData>, PullRefusal> {
+) -> Result<ExpressionFilter, PullRefusal> {
     let (name, topic) = (&header.consumer_group, &header.topic);
     let consumers = broker.consumers.info(name).ok_or_else(|| {
         PullRefusal::new(
@@ -225,17 +252,48 @@ fn subscription_of_heartbeat(
             "the consumer's subscription not latest",
         ));
     }
-    Ok(subscription)
+    if tags::is_tag_type(&subscription.expression_type) {
+        return Ok(ExpressionFilter::of_tags(&subscription));
+    }
+    let filter = registered_filter(broker, header)?;
+    require_property_filter(broker, &subscription.expression_type)?;
+    let of_retried = broker.config.get().filter_support_retry && names::group_of_retry_topic(topic).is_some();
+    Ok(match of_retried {
+        true => ExpressionFilter::Retried(broker.consumer_filters.of_group(name)),
+        false => ExpressionFilter::Sql92(filter.compiled.clone()),
+    })
 }
 
-/// Filters other than tags would deliver what nobody asked for: such pulls are refused.
-fn require_tag_filter(subscription: &SubscriptionData) -> Result<(), PullRefusal> {
-    if tags::is_tag_type(&subscription.expression_type) {
+fn registered_filter(
+    broker: &Broker,
+    header: &PullMessageRequestHeader<'_>,
+) -> Result<Arc<ConsumerFilter>, PullRefusal> {
+    let filter = broker
+        .consumer_filters
+        .get(&header.consumer_group, &header.topic)
+        .ok_or_else(|| {
+            PullRefusal::new(
+                response_code::FILTER_DATA_NOT_EXIST,
+                "The broker's consumer filter data is not exist!Your expression may be wrong!",
+            )
+        })?;
+    if filter.data.client_version < header.sub_version {
+        return Err(PullRefusal::new(
+            response_code::FILTER_DATA_NOT_LATEST,
+            "the consumer's consumer filter data not latest",
+        ));
+    }
+    Ok(filter)
+}
+
+/// Looking at the properties of every message costs, so an operator must allow it.
+pub(crate) fn require_property_filter(broker: &Broker, expression_type: &str) -> Result<(), Refusal> {
+    if broker.config.get().enable_property_filter {
         return Ok(());
     }
-    Err(PullRefusal::new(
+    Err(Refusal::new(
         response_code::SYSTEM_ERROR,
-        unsupported_filter(&subscription.expression_type),
+        format!("The broker does not support consumer to filter message by {expression_type}"),
     ))
 }
 
@@ -255,9 +313,4 @@ fn require_accepted_consumer(broker: &Broker, request: &PullRequest<'_>) -> Resu
         response_code::SUBSCRIPTION_NOT_EXIST,
         format!("the consumer's group info not exist, or the pull consumer is rejected by server.{FAQ}"),
     ))
-}
-
-/// The remark for a filter that this broker does not have.
-pub(crate) fn unsupported_filter(expression_type: &str) -> String {
-    format!("The broker does not support consumer to filter message by {expression_type}")
 }

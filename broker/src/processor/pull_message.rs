@@ -20,7 +20,6 @@ use remoting::request::{Handled, Outcome, Response};
 use store::{GetOutcome, GetRequest, GetStatus, QueueOffset};
 
 use crate::broker::Broker;
-use crate::filter::tags::TagsFilter;
 use crate::processor::pull_checks::{self, CheckedPull, PullRequest};
 
 /// A consumer so few messages behind reads from memory; only for others that is looked up.
@@ -100,7 +99,7 @@ fn get(
         offset: header.queue_offset,
         max_messages: usize::try_from(header.max_msg_nums).unwrap_or(0),
         max_bytes: header.max_msg_bytes.and_then(|bytes| usize::try_from(bytes).ok()),
-        filter: &TagsFilter::new(&checked.subscription),
+        filter: &checked.filter,
     };
     broker.store.get(&request, records)
 }
@@ -181,7 +180,7 @@ fn hold(broker: &Broker, request: &PullRequest<'_>, checked: &CheckedPull) -> Ou
         &topic,
         header.queue_id,
         header.queue_offset,
-        (&*checked.subscription).into(),
+        checked.filter.clone(),
         broker.clock.wall_ms().saturating_add(wait_ms),
         request.park(),
     );

@@ -5,15 +5,18 @@
 //!   groups            subscriptionGroup.json   written when it changes
 //!   consumer_offsets  consumerOffset.json      every flushConsumerOffsetInterval
 //!   delay_offsets     delayOffset.json         every flushDelayOffsetInterval
+//!   consumer_filters  consumerFilter.json      every 10 s
 //!   persist           the one that writes them all: atomically, in the background, and at the end
 //! ```
 
+pub mod consumer_filters;
 pub mod consumer_offsets;
 pub mod delay_offsets;
 pub mod groups;
 pub mod persist;
 pub mod topics;
 
+pub use consumer_filters::ConsumerFilters;
 pub use consumer_offsets::ConsumerOffsets;
 pub use delay_offsets::DelayOffsets;
 pub use groups::Groups;
@@ -109,6 +112,10 @@ pub(crate) mod testing {
                 &self.store_config,
             )
             .unwrap()
+        }
+
+        pub(crate) fn consumer_filters(&self) -> ConsumerFilters {
+            ConsumerFilters::open(&self.config_directory(), self.clock.clone(), self.config.clone()).unwrap()
         }
 
         pub(crate) fn delay_offsets(&self) -> DelayOffsets {

@@ -7,6 +7,7 @@
 
 mod admin;
 mod clients;
+mod filter;
 mod garbage;
 mod offsets;
 mod pull;

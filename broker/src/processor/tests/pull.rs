@@ -395,25 +395,6 @@ fn a_subscription_must_be_known_and_the_newest() {
 }
 
 #[test]
-fn filters_other_than_tags_are_refused_by_name() {
-    let broker = orders_with(&[b"a1"]);
-    let sql = |expression| PullMessageRequestHeader {
-        expression_type: Some(Cow::Borrowed("SQL92")),
-        ..subscribed(pull_header("g", "Orders", 0, 0), expression)
-    };
-    let refused = broker.client().pull(&sql("a > 1"));
-    assert_eq!(refused.code, response_code::SYSTEM_ERROR);
-    assert_eq!(
-        refused.remark,
-        "The broker does not support consumer to filter message by SQL92"
-    );
-    assert_eq!(
-        broker.client().pull(&sql("")).code,
-        response_code::SUBSCRIPTION_PARSE_FAILED
-    );
-}
-
-#[test]
 fn consumers_without_heartbeat_are_kept_out_where_an_operator_wants_that() {
     let broker = TestBroker::configured(&[("rejectPullConsumerEnable", "true")]).with_topic("Orders");
     broker.client().must_send("Orders", &[], b"x");

@@ -30,18 +30,19 @@ final class Pair {
         this.broker = broker;
     }
 
-    /** The pair that all tests share which neither stop it nor change its configuration. */
+    /** The pair that all tests share which neither stop it nor change its configuration. Its broker filters by SQL. */
     static synchronized Pair shared() {
         if (shared == null) {
-            shared = start("shared", Map.of());
+            shared = start("shared", Map.of("enablePropertyFilter", "true"));
         }
         return shared;
     }
 
-    /** The pair whose broker creates no topics, syncs each message, and may be stopped and killed: see {@link StrictPair}. */
+    /** The pair whose broker creates no topics, syncs each message, filters by SQL, and may be stopped and killed: see {@link StrictPair}. */
     static synchronized Pair strict() {
         if (strict == null) {
-            strict = start("strict", Map.of("autoCreateTopicEnable", "false", "flushDiskType", "SYNC_FLUSH"));
+            strict = start("strict",
+                Map.of("autoCreateTopicEnable", "false", "flushDiskType", "SYNC_FLUSH", "enablePropertyFilter", "true"));
         }
         return strict;
     }
