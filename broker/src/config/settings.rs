@@ -321,6 +321,14 @@ impl Settings {
                 "only the file store exists here; set it to default and use a storePathRootDir that was written with it",
             ));
         }
+        if self.store.enable_consume_queue_ext {
+            return Err(refused(
+                "enableConsumeQueueExt",
+                "true",
+                "entries of queues with an extension hold addresses in place of tags codes, which are not read here; set it to \
+                 false and use a storePathRootDir that was written so",
+            ));
+        }
         if !self.broker.message_store_plug_in.is_empty() {
             return Err(refused(
                 "messageStorePlugIn",
@@ -446,7 +454,18 @@ impl Settings {
                 "it is 6 (read and write), 4 (read), 2 (write) or 0",
             ));
         }
-        let positive: [(&'static str, i64); 6] = [
+        if !(1..100).contains(&self.broker.max_error_rate_of_bloom_filter) {
+            return Err(refused(
+                "maxErrorRateOfBloomFilter",
+                &self.broker.max_error_rate_of_bloom_filter.to_string(),
+                "it is per cent, 1 to 99",
+            ));
+        }
+        let positive: [(&'static str, i64); 7] = [
+            (
+                "expectConsumerNumUseFilter",
+                i64::from(self.broker.expect_consumer_num_use_filter),
+            ),
             (
                 "defaultTopicQueueNums",
                 i64::from(self.broker.default_topic_queue_nums),
@@ -502,6 +521,11 @@ impl Settings {
                 "set namesrvAddr",
             ),
             (metrics, "metricsExporterType", "metrics are not built yet"),
+            (
+                self.broker.enable_calc_filter_bit_map,
+                "enableCalcFilterBitMap",
+                "filters are evaluated when messages are pulled",
+            ),
         ]
         .into_iter()
         .filter(|(is_set, _, _)| *is_set)
@@ -660,6 +684,12 @@ mod tests {
             ("enableControllerMode=true\n", "controller is not built"),
             ("enableDLegerCommitLog=true\n", "no DLedger log"),
             ("storeType=defaultRocksDB\n", "only the file store"),
+            (
+                "enableConsumeQueueExt=true\n",
+                "hold addresses in place of tags codes",
+            ),
+            ("maxErrorRateOfBloomFilter=100\n", "per cent, 1 to 99"),
+            ("expectConsumerNumUseFilter=0\n", "greater than 0"),
             ("messageStorePlugIn=a.b.C\n", "plug-ins"),
             ("aclEnable=true\n", "access control"),
             ("authenticationEnabled=true\n", "access control"),

@@ -114,7 +114,7 @@ impl ConsumerFilters {
                 config.max_error_rate_of_bloom_filter,
                 config.expect_consumer_num_use_filter,
             )
-            .context("maxErrorRateOfBloomFilter must be 1 to 99, expectConsumerNumUseFilter at least 1")?
+            .context("maxErrorRateOfBloomFilter and expectConsumerNumUseFilter give no bloom filter of a size that can be had")?
         };
         let file = config_dir.file(FILE_NAME);
         let saved: Option<ConsumerFilterFile> = file.load(clock.wall_ms())?;
