@@ -29,7 +29,7 @@ use store::{Arrival, ArrivalListener, Disk, MessageStoreConfig, Store, StoreOpti
 use crate::clients::consumers::Consumers;
 use crate::clients::producers::Producers;
 use crate::clients::queue_locks::QueueLocks;
-use crate::config::{BrokerConfig, Configuration, Identity};
+use crate::config::{BrokerConfig, Configuration, Identity, MetricsExporterType};
 use crate::delay::levels::DelayArrivals;
 use crate::hold::pull::PullHold;
 use crate::namesrv_link::RegistrationWaker;
@@ -111,9 +111,14 @@ impl Broker {
         let filters = Arc::clone(&registries.consumer_filters);
         consumers.on_group_gone(move |group| filters.unregister(group));
 
+        let mut stats = BrokerStats::new(&identity.cluster, Arc::clone(&clock));
+        if config.get().metrics_exporter_type == MetricsExporterType::Prom {
+            stats = stats.with_traffic();
+        }
+
         Ok(Arc::new(Self {
             started_ms: clock.wall_ms(),
-            stats: Arc::new(BrokerStats::new(&identity.cluster, Arc::clone(&clock))),
+            stats: Arc::new(stats),
             unique_keys: UniqueKeys::new(Arc::clone(&clock), identity.store_host.ip()),
             random: Random::new(clock.wall_ms().unsigned_abs()),
             topics: registries.topics,

@@ -8,6 +8,7 @@
 //!   processor/  what requests do              registry/   topics, groups, offsets: durable
 //!   clients/    who is connected              hold/       requests that wait
 //!   filter/     who wants which message       delay/      messages that wait
+//!   metrics/    what /metrics and /healthz say
 //!   stats       what was done, how fast       namesrv_link  registration with the name servers
 //! ```
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod config;
 pub mod delay;
 pub mod filter;
 pub mod hold;
+pub mod metrics;
 pub mod namesrv_link;
 pub mod processor;
 pub mod registry;

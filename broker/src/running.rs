@@ -13,11 +13,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use common::clock::Clock;
 use common::service::Services;
+use operations::http::HttpPort;
+use remoting::latency::RpcLatencies;
 use remoting::server::{Server, ServerConfig};
 use store::RealDisk;
 
 use crate::broker::Broker;
-use crate::config::{Configuration, Settings};
+use crate::config::{Configuration, MetricsExporterType, Settings};
+use crate::metrics::BrokerReport;
 use crate::namesrv_link::{LinkOptions, NamesrvLink};
 use crate::services;
 
@@ -31,6 +34,7 @@ pub struct Running {
     main: Server<Broker>,
     fast: Server<Broker>,
     link: NamesrvLink,
+    http: Option<HttpPort>,
 }
 
 /// Starts a broker: recovers the store, then serves.
@@ -43,6 +47,7 @@ pub async fn start(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Running> {
     let identity = settings.identity()?;
+    let http = open_http(&settings).await?;
     let broker = {
         // Recovery reads files: not on a thread that serves sockets.
         let clock = Arc::clone(&clock);
@@ -59,8 +64,10 @@ pub async fn start(
         .parse()
         .with_context(|| format!("bindAddress={}", server.bind_address))?;
     let idle = Duration::from_secs(u64::from(server.server_channel_max_idle_time_seconds));
+    let latencies = http.is_some().then(|| Arc::new(RpcLatencies::default()));
     let server_config = ServerConfig {
         idle,
+        latencies: latencies.clone(),
         ..ServerConfig::default()
     };
     let main = listen(
@@ -87,13 +94,35 @@ pub async fn start(
         topics: Arc::clone(&broker.topics),
         waker: broker.registration.clone(),
     });
+    if let (Some(http), Some(latencies)) = (&http, latencies) {
+        http.serve(Arc::new(BrokerReport {
+            broker: Arc::clone(&broker),
+            latencies,
+            lane_calls: vec![Box::new(main.lane_calls()), Box::new(fast.lane_calls())],
+        }));
+    }
     Ok(Running {
         broker,
         services,
         main,
         fast,
         link,
+        http,
     })
+}
+
+/// Opened first, so that probes are told that a long recovery is one.
+async fn open_http(settings: &Settings) -> anyhow::Result<Option<HttpPort>> {
+    if settings.broker.metrics_exporter_type != MetricsExporterType::Prom {
+        return Ok(None);
+    }
+    let address = settings.metrics_address().map_err(anyhow::Error::msg)?;
+    let http = HttpPort::bind(address, "the store is being recovered")
+        .await
+        .with_context(|| {
+            format!("listen on {address} (metricsPromExporterHost, else brokerIP1; metricsPromExporterPort)")
+        })?;
+    Ok(Some(http))
 }
 
 async fn listen(
@@ -117,6 +146,11 @@ impl Running {
         self.main.local_addr()
     }
 
+    /// Where `/metrics` and `/healthz` are served, if they are.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpPort::local_addr)
+    }
+
     /// The line that scripts wait for; the words are the reference's.
     pub fn boot_message(&self) -> String {
         let identity = &self.broker.identity;
@@ -137,6 +171,9 @@ impl Running {
     /// # Errors
     /// When the store cannot be closed cleanly; then the next start recovers as after a crash.
     pub async fn stop(self) -> anyhow::Result<()> {
+        if let Some(http) = &self.http {
+            http.stopping();
+        }
         self.link.stop().await;
         self.main.drain();
         self.fast.drain();

@@ -51,6 +51,7 @@ impl BrokerTicks {
             persist: persist(broker, &persist_waker),
             delay: DelayDelivery::new(
                 Arc::clone(&broker.store),
+                Arc::clone(&broker.stats),
                 Arc::clone(&broker.delay_offsets),
                 Arc::clone(&broker.delay_arrivals),
             )?,

@@ -29,6 +29,8 @@ use remoting::body::{BrokerStatsData, BrokerStatsItem};
 use store::Store;
 use store::store::{PUT_LATENCY_LIMITS_MS, StoreState};
 
+use crate::metrics::traffic::{MessageType, Traffic};
+
 /// Most topics, and most pairs of topic and group, that are counted one by one.
 pub const ITEM_LIMIT: usize = 50_000;
 /// After this long without a message every window of an item is flat.
@@ -69,6 +71,17 @@ pub struct BrokerStats {
     totals: Item<4>,
     mornings: Mutex<Mornings>,
     rates: Mutex<Rates>,
+    /// What only a scraper wants to know.
+    traffic: Option<Traffic>,
+}
+
+/// What a group got of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub(crate) topic: String,
+    pub(crate) group: String,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
 }
 
 const PUT_NUMS: usize = 0;
@@ -119,11 +132,54 @@ impl BrokerStats {
             totals: Item::new(now.monotonic),
             mornings: Mutex::new(Mornings::new(now.wall_ms)),
             rates: Mutex::default(),
+            traffic: None,
         }
+    }
+
+    /// The same, counting what metrics need as well.
+    pub(crate) fn with_traffic(self) -> Self {
+        Self {
+            traffic: Some(Traffic::default()),
+            ..self
+        }
+    }
+
+    /// What is counted for metrics alone, if it is.
+    pub(crate) fn traffic(&self) -> Option<&Traffic> {
+        self.traffic.as_ref()
+    }
+
+    /// What groups got, by topic. No lock is held when this returns.
+    pub(crate) fn outgoing(&self) -> Vec<Outgoing> {
+        let items: Vec<(String, Arc<Item<3>>)> = self
+            .groups
+            .items
+            .iter()
+            .map(|entry| (entry.key().clone(), Arc::clone(entry.value())))
+            .collect();
+        let outgoing = items.iter().filter_map(|(key, item)| {
+            let (topic, group) = key.rsplit_once('@')?;
+            let messages = item.counts[GET_NUMS].read().value;
+            (messages > 0).then(|| Outgoing {
+                topic: topic.to_owned(),
+                group: group.to_owned(),
+                messages,
+                bytes: item.counts[GET_SIZE].read().value,
+            })
+        });
+        outgoing.collect()
     }
 
     /// Messages of a topic were stored.
     pub fn record_put(&self, topic: &str, messages: u32, bytes: u64) {
+        self.record_typed_put(topic, MessageType::Normal, messages, bytes);
+    }
+
+    /// Messages of a topic and of a type were stored.
+    pub(crate) fn record_typed_put(&self, topic: &str, message_type: MessageType, messages: u32, bytes: u64) {
+        if let Some(traffic) = &self.traffic {
+            traffic.record_put(topic, message_type, messages, bytes);
+        }
         let now = || self.clock.monotonic();
         self.topics
             .add(topic, now, [(PUT_NUMS, u64::from(messages)), (PUT_SIZE, bytes)]);
@@ -146,6 +202,20 @@ impl BrokerStats {
         with_group_key(topic, group, |key| {
             self.groups.add(key, now, [(SEND_BACK_NUMS, 1)])
         });
+    }
+
+    /// A group gave a message of a topic up.
+    pub(crate) fn record_dead_letter(&self, group: &str, topic: &str) {
+        if let Some(traffic) = &self.traffic {
+            traffic.record_dead_letter(group, topic);
+        }
+    }
+
+    /// A delayed message went to its topic: out of the queue of its level, into that of the topic.
+    /// Reference: `ScheduleMessageService.onSuccess`.
+    pub(crate) fn record_delivery(&self, topic: &str, bytes: u64) {
+        self.record_get(names::SCHEDULE_CONSUMER_GROUP, names::SCHEDULE_TOPIC, 1, bytes);
+        self.record_typed_put(topic, MessageType::Delay, 1, bytes);
     }
 
     fn record_total(&self, topic: &str, messages: u32, all: usize, user: usize) {
@@ -211,6 +281,9 @@ impl BrokerStats {
 
     /// Forgets a deleted topic.
     pub fn remove_topic(&self, topic: &str) {
+        if let Some(traffic) = &self.traffic {
+            traffic.remove_topic(topic);
+        }
         self.topics.retain(|key| key != topic);
         self.groups
             .retain(|key| key.rsplit_once('@').is_none_or(|(of_topic, _)| of_topic != topic));
@@ -218,6 +291,9 @@ impl BrokerStats {
 
     /// Forgets a deleted group.
     pub fn remove_group(&self, group: &str) {
+        if let Some(traffic) = &self.traffic {
+            traffic.remove_group(group);
+        }
         self.groups
             .retain(|key| key.rsplit_once('@').is_none_or(|(_, of_group)| of_group != group));
     }

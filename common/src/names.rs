@@ -44,6 +44,8 @@ pub const DLQ_TOPIC_PREFIX: &str = "%DLQ%";
 pub const LMQ_PREFIX: &str = "%LMQ%";
 /// Groups that start with it belong to the broker.
 pub const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
+/// Whoever takes delayed messages out of the schedule topic, in statistics.
+pub const SCHEDULE_CONSUMER_GROUP: &str = "SCHEDULE_CONSUMER";
 /// The group in which mqadmin reads messages.
 pub const TOOLS_CONSUMER_GROUP: &str = "TOOLS_CONSUMER";
 /// The group by which the transaction check keeps its progress.

@@ -19,10 +19,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::properties;
+use common::properties::PropertyValue as _;
 use common::properties::{
     Live, PropertyError, PropertyKey, format_properties, nearest_key, parse_properties,
 };
 use common::small_file;
+use operations::config::{MetricsExporterType, http_address, refuse_exporter};
 use remoting::config::{NettyClientConfig, NettyServerConfig};
 use thiserror::Error;
 use tracing::{info, warn};
@@ -92,6 +94,18 @@ properties! {
     }
 }
 
+properties! {
+    /// Metrics and health over HTTP, under the keys that the reference's broker has; its NameServer has none.
+    pub struct MetricsConfig {
+        /// Whether `/metrics` and `/healthz` are served: PROM.
+        "metricsExporterType" metrics_exporter_type: MetricsExporterType = MetricsExporterType::Disable, restart;
+        /// The port of both.
+        "metricsPromExporterPort" metrics_prom_exporter_port: i32 = 5556, restart;
+        /// The address to listen on; empty is `bindAddress`.
+        "metricsPromExporterHost" metrics_prom_exporter_host: String = String::new(), restart;
+    }
+}
+
 /// Every key of the process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -101,6 +115,8 @@ pub struct Config {
     pub server: NettyServerConfig,
     /// How it calls.
     pub client: NettyClientConfig,
+    /// How it can be looked at.
+    pub metrics: MetricsConfig,
     /// Keys of the file that belong to neither of the first two groups, as written.
     pub extra: BTreeMap<String, String>,
 }
@@ -117,6 +133,7 @@ impl Default for Config {
                 ..NettyServerConfig::default()
             },
             client: NettyClientConfig::default(),
+            metrics: MetricsConfig::default(),
             extra: BTreeMap::new(),
         }
     }
@@ -177,6 +194,7 @@ impl Config {
     fn set_from_file(&mut self, key: &str, value: &str) -> Result<(), PropertyError> {
         let shown = self.namesrv.set(key, value)? | self.server.set(key, value)?;
         self.client.set(key, value)?;
+        self.metrics.set(key, value)?;
         if !shown {
             self.extra.insert(key.to_owned(), value.to_owned());
         }
@@ -185,7 +203,10 @@ impl Config {
 
     /// One sentence for each key that no group knows.
     pub fn warnings(&self) -> Vec<String> {
-        let unknown = self.extra.keys().filter(|key| self.client.get(key).is_none());
+        let unknown = self
+            .extra
+            .keys()
+            .filter(|key| self.client.get(key).is_none() && self.metrics.get(key).is_none());
         unknown
             .map(
                 |key| match nearest_key(key, known_keys().map(|known| known.name)) {
@@ -231,7 +252,33 @@ impl Config {
             let remedy = "give an IP address of this host, or 0.0.0.0 for all";
             return unusable("bindAddress", &self.server.bind_address, remedy);
         }
+        let exporter = self.metrics.metrics_exporter_type;
+        if let Some(remedy) = refuse_exporter(exporter) {
+            return unusable("metricsExporterType", &exporter.format_property(), remedy);
+        }
+        if exporter == MetricsExporterType::Prom
+            && let Err(remedy) = self.metrics_addr()
+        {
+            let port = &self.metrics.metrics_prom_exporter_port;
+            return match remedy.starts_with("the port") {
+                true => unusable("metricsPromExporterPort", port, remedy),
+                false => unusable(
+                    "metricsPromExporterHost",
+                    &self.metrics.metrics_prom_exporter_host,
+                    remedy,
+                ),
+            };
+        }
         Ok(())
+    }
+
+    /// Where `/metrics` and `/healthz` are served, with `metricsExporterType=PROM`.
+    pub(crate) fn metrics_addr(&self) -> Result<SocketAddr, &'static str> {
+        let host = match self.metrics.metrics_prom_exporter_host.trim() {
+            "" => &self.server.bind_address,
+            host => host,
+        };
+        http_address(host, self.metrics.metrics_prom_exporter_port)
     }
 
     /// The address to listen on.
@@ -266,7 +313,16 @@ impl Config {
 
     /// What `-p` prints: every key of every group, in the reference's order.
     pub fn listing(&self) -> String {
-        let groups = [self.namesrv.pairs(), self.server.pairs(), self.client.pairs()];
+        // The reference has no keys of the last group: they are shown once they say something.
+        let mut metrics = self.metrics.pairs();
+        let defaults = MetricsConfig::default().pairs();
+        metrics.retain(|pair| !defaults.contains(pair));
+        let groups = [
+            self.namesrv.pairs(),
+            self.server.pairs(),
+            self.client.pairs(),
+            metrics,
+        ];
         groups
             .concat()
             .iter()
@@ -372,6 +428,7 @@ fn known_keys() -> impl Iterator<Item = &'static PropertyKey> {
         .iter()
         .chain(NettyServerConfig::KEYS)
         .chain(NettyClientConfig::KEYS)
+        .chain(MetricsConfig::KEYS)
 }
 
 fn in_home(file: &str) -> String {

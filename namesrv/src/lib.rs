@@ -12,6 +12,7 @@
 //! | `kv_config`   | namespaces of keys and values, among them the order configs                    |
 //! | `routes`      | the table of requests; `processor/` has their handlers                         |
 //! | `running`     | the whole, started and stopped; `services` and `notify` run in its background  |
+//! | `report`      | what `/metrics` and `/healthz` say                                             |
 //! | `config`      | every key; `persist`: files replaced as a whole                                |
 //!
 //! Name servers know nothing of each other and keep no routes on disk: brokers register with all of them
@@ -24,6 +25,7 @@ pub mod config;
 pub mod kv_config;
 mod notify;
 mod processor;
+mod report;
 pub mod route_table;
 mod routes;
 mod running;

@@ -238,6 +238,11 @@ struct Queues {
 
 /// Events.
 impl RouteTable {
+    /// How many brokers and topics it has.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.live.len(), self.topics.len())
+    }
+
     /// An empty table with its own limits.
     pub fn with_limits(limits: Limits) -> RouteTable {
         RouteTable {

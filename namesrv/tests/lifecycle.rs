@@ -281,3 +281,30 @@ fn remember(slave: &Slave, request: Request<'_, NotifyMinBrokerIdChangeRequestHe
 routes! { Slave;
     NOTIFY_MIN_BROKER_ID_CHANGE => NotifyMinBrokerIdChangeRequestHeader, remember, inline;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scraped_name_server_is_healthy_and_counts_its_brokers_topics_and_requests() {
+    let home = tempfile::tempdir().unwrap();
+    let mut config = config(home.path());
+    config.metrics.metrics_exporter_type = operations::config::MetricsExporterType::Prom;
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    config.metrics.metrics_prom_exporter_port = i32::from(free.local_addr().unwrap().port());
+    drop(free);
+    let (running, broker) = start(config).await;
+    broker
+        .register("127.0.0.1:1", RegisterBrokerRequestHeader::default())
+        .await;
+
+    let http = running.http_addr().unwrap();
+    let ask = move |path: &str| operations::probe::probe(&format!("http://{http}/{path}"));
+    assert_eq!(ask("healthz"), Ok("ok".to_owned()));
+    let metrics = ask("metrics").unwrap();
+    for line in [
+        "rocketmq_active_broker_num{node_type=\"nameserver\"} 1\n",
+        "rocketmq_topic_number{node_type=\"nameserver\"} 2\n",
+        "request_code=\"register_broker\",response_code=\"success\"",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in {metrics}");
+    }
+    running.stop().await;
+}

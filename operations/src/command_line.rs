@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use common::config_report::ConfigReport;
 
 use crate::man::{self, ManSections};
+use crate::probe::probe;
 
 /// Options that end the process when done.
 #[derive(Debug, Default, Args)]
@@ -26,6 +27,9 @@ pub struct OperatorOptions {
     /// Print the man page and end
     #[arg(long)]
     pub man: bool,
+    /// Ask a running server how it is, such as `http://127.0.0.1:5557/healthz`, and end with 0 (healthy) or 1
+    #[arg(long, value_name = "URL")]
+    pub probe: Option<String>,
 }
 
 /// What the options need to know of the server.
@@ -48,6 +52,14 @@ impl OperatorOptions {
             let report = (server.check_config)(file);
             print(report.to_string().as_bytes())?;
             return Ok(Some(ExitCode::from(report.exit_code())));
+        }
+        if let Some(url) = &self.probe {
+            let (text, code) = match probe(url) {
+                Ok(answer) => (answer, ExitCode::SUCCESS),
+                Err(why) => (why, ExitCode::FAILURE),
+            };
+            print(format!("{text}\n").as_bytes())?;
+            return Ok(Some(code));
         }
         if let Some(shell) = self.completions {
             print(&completions(server.command, shell))?;

@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use crate::codes::response_code;
 use crate::fields::FieldBuffer;
 use crate::frame::{Frame, Head, SerializeType};
+use crate::latency::RpcLatencies;
 use crate::request::{Call, OutgoingRequest, Response};
 use crate::write_queue::WriteQueue;
 
@@ -54,6 +55,7 @@ pub struct Connection {
     pub(crate) lane_calls: AtomicUsize,
     /// What the sweep for idle connections looks at.
     pub(crate) activity: Activity,
+    latencies: Option<Arc<RpcLatencies>>,
 }
 
 /// Traces the task leaves for the sweep, so that no connection needs a clock or a timer.
@@ -134,6 +136,7 @@ impl Connection {
         peer_addr: SocketAddr,
         local_addr: SocketAddr,
         outbound_limit_bytes: usize,
+        latencies: Option<Arc<RpcLatencies>>,
     ) -> Arc<Self> {
         Arc::new(Connection {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -145,12 +148,13 @@ impl Connection {
             owed_answers: AtomicUsize::new(0),
             lane_calls: AtomicUsize::new(0),
             activity: Activity::default(),
+            latencies,
         })
     }
 
     /// A connection without a socket, for tests and the simulator: what is sent stays in it until [`Self::take_sent`].
     pub fn detached(peer_addr: SocketAddr) -> Arc<Self> {
-        Self::new(peer_addr, peer_addr, usize::MAX)
+        Self::new(peer_addr, peer_addr, usize::MAX, None)
     }
 
     /// Unique within this process.
@@ -166,6 +170,11 @@ impl Connection {
     /// Our address on this connection.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where the latencies of its requests are counted, if they are.
+    pub(crate) fn latencies(&self) -> Option<&RpcLatencies> {
+        self.latencies.as_deref()
     }
 
     /// Whether requests can be sent to the peer.

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::connection::Connection;
 use crate::lanes::Lanes;
+use crate::latency::RpcLatencies;
 use crate::routes::{ConnectionEvents, Routes};
 use crate::socket::SocketTask;
 
@@ -50,10 +51,17 @@ pub(crate) struct Hub<R> {
     pub(crate) fast_port: bool,
     pub(crate) connections: Connections,
     pub(crate) log_budget: LogBudget,
+    pub(crate) latencies: Option<Arc<RpcLatencies>>,
 }
 
 impl<R: Routes + ConnectionEvents> Hub<R> {
-    pub(crate) fn new(routes: Arc<R>, limits: Limits, lanes: Lanes, fast_port: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        routes: Arc<R>,
+        limits: Limits,
+        lanes: Lanes,
+        fast_port: bool,
+        latencies: Option<Arc<RpcLatencies>>,
+    ) -> Arc<Self> {
         let (connections, log_budget) = (Connections::default(), LogBudget::default());
         Arc::new(Hub {
             routes,
@@ -62,6 +70,7 @@ impl<R: Routes + ConnectionEvents> Hub<R> {
             fast_port,
             connections,
             log_budget,
+            latencies,
         })
     }
 
@@ -72,7 +81,12 @@ impl<R: Routes + ConnectionEvents> Hub<R> {
         peer: SocketAddr,
     ) -> io::Result<Arc<Connection>> {
         socket.set_nodelay(true)?;
-        let connection = Connection::new(peer, socket.local_addr()?, self.limits.outbound_limit_bytes);
+        let connection = Connection::new(
+            peer,
+            socket.local_addr()?,
+            self.limits.outbound_limit_bytes,
+            self.latencies.clone(),
+        );
         self.connections.add(&connection);
         self.tell(|routes| routes.connection_opened(&connection));
         let task = SocketTask::new(self.clone(), socket, connection.clone());

@@ -96,6 +96,11 @@ impl Lanes {
         Ok(())
     }
 
+    /// Calls that run or wait.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     fn take_place(&self, connection: &Arc<Connection>) -> Result<Place, Refusal> {
         let place = Place {
             calls: self.calls.clone(),

@@ -21,6 +21,7 @@
 //! | `socket.rs`     | the one task that reads and writes a socket                               |
 //! | `write_queue.rs`| frames on their way to a socket                                           |
 //! | `lanes.rs`      | where calls run that may not run on the task of their connection          |
+//! | `latency.rs`    | how long requests took, when that is measured                             |
 //! | `hub.rs`        | what all connections of a server or client share; the sweep               |
 //! | `server.rs`     | listen, accept, stop                                                      |
 //! | `client.rs`     | requests to other servers                                                 |
@@ -38,6 +39,7 @@ mod header_json;
 mod header_rocketmq;
 mod hub;
 mod lanes;
+pub mod latency;
 pub mod request;
 pub mod routes;
 pub mod server;

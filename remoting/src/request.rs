@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -20,6 +21,7 @@ use crate::codes::response_code;
 use crate::connection::Connection;
 use crate::fields::{EncodeHeader, FieldBuffer, FieldError, Fields};
 use crate::frame::{Frame, SerializeType};
+use crate::latency::{self, RpcKind};
 
 /// A request on its way to a handler.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct Call {
     pub resumed: bool,
     /// Whether the handler runs where it may block.
     pub may_block: bool,
+    /// When it arrived, if latencies are measured.
+    pub received: Option<Instant>,
 }
 
 impl Call {
@@ -42,6 +46,7 @@ impl Call {
             connection,
             resumed: false,
             may_block: false,
+            received: latency::arrival(),
         }
     }
 
@@ -275,6 +280,9 @@ pub struct Responder {
     serialize: SerializeType,
     oneway: bool,
     answered: bool,
+    code: i32,
+    resumed: bool,
+    received: Option<Instant>,
 }
 
 impl Responder {
@@ -286,6 +294,9 @@ impl Responder {
             serialize: call.frame.serialize,
             oneway: call.frame.is_oneway(),
             answered: false,
+            code: call.frame.code,
+            resumed: call.resumed,
+            received: call.received,
         }
     }
 
@@ -303,6 +314,7 @@ impl Responder {
     pub(crate) fn finish(mut self, handled: Handled) {
         match handled {
             Ok(Outcome::Reply(response)) => self.answer(response),
+            Ok(Outcome::Silent) if self.oneway => self.answer(Response::success()),
             Ok(Outcome::Parked | Outcome::Silent) => self.give_up(),
             Ok(Outcome::MoveToBlocking) => {
                 self.answer(
@@ -314,12 +326,20 @@ impl Responder {
     }
 
     fn answer(&mut self, response: Response) {
+        self.record_latency(response.code);
         if self.oneway {
             self.give_up();
         } else {
             self.answered = true;
             self.connection
                 .push_owed_answer(self.opaque, self.serialize, &response);
+        }
+    }
+
+    fn record_latency(&self, response_code: i32) {
+        if let (Some(received), Some(latencies)) = (self.received, self.connection.latencies()) {
+            let kind = RpcKind::new(self.code, response_code, self.resumed, self.oneway);
+            latencies.record(kind, received.elapsed());
         }
     }
 

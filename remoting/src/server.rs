@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::frame::MAX_FRAME_BYTES;
 use crate::hub::{Hub, Limits};
 use crate::lanes::Lanes;
+use crate::latency::RpcLatencies;
 use crate::routes::{ConnectionEvents, Routes};
 
 /// Connections the system holds back until they are accepted. Reference: NettySystemConfig, socketBacklog
@@ -51,6 +52,8 @@ pub struct ServerConfig {
     pub stop_grace: Duration,
     /// Whether this is the fast port, which refuses the codes listed under `fast_port_refuses`.
     pub fast_port: bool,
+    /// Where latencies are counted; without it none is measured.
+    pub latencies: Option<Arc<RpcLatencies>>,
 }
 
 impl Default for ServerConfig {
@@ -68,6 +71,7 @@ impl Default for ServerConfig {
             max_lane_calls_per_connection: 1_024,
             stop_grace: Duration::from_secs(2),
             fast_port: false,
+            latencies: None,
         }
     }
 }
@@ -106,7 +110,13 @@ impl<R: Routes + ConnectionEvents> Server<R> {
             config.max_lane_calls_per_connection,
         );
         let local_addr = listener.local_addr()?;
-        let hub = Hub::new(routes, config.limits(), lanes, config.fast_port);
+        let hub = Hub::new(
+            routes,
+            config.limits(),
+            lanes,
+            config.fast_port,
+            config.latencies.clone(),
+        );
         let stopping = CancellationToken::new();
         let acceptor = Acceptor {
             hub: hub.clone(),
@@ -135,6 +145,12 @@ impl<R: Routes + ConnectionEvents> Server<R> {
     /// Connections that are open.
     pub fn connection_count(&self) -> usize {
         self.hub.connections.count()
+    }
+
+    /// Tells at any time how many calls run or wait in the lanes blocking and task.
+    pub fn lane_calls(&self) -> impl Fn() -> usize + Send + Sync + use<R> {
+        let hub = Arc::clone(&self.hub);
+        move || hub.lanes.calls()
     }
 
     /// Begins to stop: closes the listener and reads no more requests. Parked requests may still be answered or resumed

@@ -31,6 +31,7 @@ use crate::connection::{Connection, Phase, write_answer};
 use crate::frame::{Frame, FrameError, LENGTH_BYTES, frame_bytes};
 use crate::hub::{Hub, LogBudget};
 use crate::lanes::guarded;
+use crate::latency;
 use crate::request::{Call, Handled, Outcome};
 use crate::routes::{Handler, Routes, unsupported};
 use crate::write_queue::WriteQueue;
@@ -162,8 +163,16 @@ impl<R: Routes> SocketTask<R> {
         mailbox.phase
     }
 
-    /// Routes resumed requests and frames, a turn's worth at most. An answer the peer does not fetch stops the turn.
+    /// Routes a turn's worth, and counts how long it took if that is wanted.
     fn route_some(&mut self, phase: Phase) -> Result<More, Ending> {
+        latency::begin_turn(self.hub.latencies.as_deref());
+        let routed = self.route_frames(phase);
+        latency::end_turn(self.hub.latencies.as_deref());
+        routed
+    }
+
+    /// Routes resumed requests and frames, a turn's worth at most. An answer the peer does not fetch stops the turn.
+    fn route_frames(&mut self, phase: Phase) -> Result<More, Ending> {
         for _ in 0..self.hub.limits.frames_per_turn {
             if self.is_over_high_water() {
                 return Ok(More::Yes);
@@ -236,6 +245,7 @@ impl<R: Routes> SocketTask<R> {
     }
 
     fn finish(&mut self, call: &Call, handled: Handled) {
+        latency::note(call, &handled);
         let response = match handled {
             Ok(Outcome::Reply(response)) => response,
             Ok(Outcome::Parked | Outcome::Silent | Outcome::MoveToBlocking) => return,

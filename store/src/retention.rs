@@ -136,6 +136,13 @@ impl Store {
         (log.0, queues.0)
     }
 
+    /// Bytes in use on the disk of the root directory, whoever uses them; `None` when it cannot be looked at.
+    pub fn disk_used_bytes(&self) -> Option<u64> {
+        let root = self.options.config.get().root();
+        let usage = self.options.disk.usage(&root).ok()?;
+        Some(usage.used_bytes)
+    }
+
     /// A disk that cannot be looked at counts as empty: a wrong guess must not stop the broker.
     fn percent_used(&self, path: &Path) -> u32 {
         let existing = path

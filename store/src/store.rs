@@ -332,9 +332,14 @@ impl Store {
             get_miss_count: count(&self.stats.get_miss_count),
             get_message_count: count(&self.stats.get_message_count),
             get_latency_max_ms: count(&self.stats.get_latency_max_ms),
-            writer_lock_held_ms: self.log.locked_for_ms(self.options.clock.wall_ms()),
+            writer_lock_held_ms: self.writer_lock_held_ms(),
             queue_count: self.derived.queues.len(),
         }
+    }
+
+    /// For how long the writer lock is held now, in ms; 0 when it is free.
+    pub fn writer_lock_held_ms(&self) -> i64 {
+        self.log.locked_for_ms(self.options.clock.wall_ms())
     }
 
     /// Lets an operator or the broker switch writes off and on.

@@ -8,6 +8,8 @@
 use common::names;
 use common::{properties, property_enum};
 
+use operations::config::MetricsExporterType;
+
 use super::host;
 
 property_enum! {
@@ -17,20 +19,6 @@ property_enum! {
         Pull = "PULL",
         /// The broker hands messages of any queue to any consumer.
         Pop = "POP",
-    }
-}
-
-property_enum! {
-    /// Where metrics go.
-    pub enum MetricsExporterType {
-        /// Nowhere.
-        Disable = "DISABLE",
-        /// Pushed over OpenTelemetry's gRPC.
-        OtlpGrpc = "OTLP_GRPC",
-        /// Scraped by Prometheus.
-        Prom = "PROM",
-        /// Into the log.
-        Log = "LOG",
     }
 }
 
@@ -261,16 +249,21 @@ properties! {
         "maxLiteSubscriptionCount" max_lite_subscription_count: i32 = 100_000, restart;
         "minLiteTTl" min_lite_ttl: i64 = 900_000, restart;
 
-        // Metrics.
+        // Metrics and health: `/metrics` and `/healthz` over HTTP.
+        /// Whether they are served: PROM.
         "metricsExporterType" metrics_exporter_type: MetricsExporterType = MetricsExporterType::Disable, restart;
+        /// Series of one metric, at most.
         "metricsOtelCardinalityLimit" metrics_otel_cardinality_limit: i32 = 50_000, restart;
         "metricsGrpcExporterTarget" metrics_grpc_exporter_target: String = String::new(), restart;
         "metricsGrpcExporterHeader" metrics_grpc_exporter_header: String = String::new(), restart;
         "metricGrpcExporterTimeOutInMills" metric_grpc_exporter_time_out_in_mills: i64 = 3000, restart;
         "metricGrpcExporterIntervalInMills" metric_grpc_exporter_interval_in_mills: i64 = 60_000, restart;
         "metricLoggingExporterIntervalInMills" metric_logging_exporter_interval_in_mills: i64 = 10_000, restart;
+        /// The port of both.
         "metricsPromExporterPort" metrics_prom_exporter_port: i32 = 5557, restart;
+        /// The address to listen on; empty is `brokerIP1`.
         "metricsPromExporterHost" metrics_prom_exporter_host: String = String::new(), restart;
+        /// Labels of every series, `key:value,key:value`.
         "metricsLabel" metrics_label: String = String::new(), restart;
         "metricsInDelta" metrics_in_delta: bool = false, restart;
         "enableRemotingMetrics" enable_remoting_metrics: bool = true, restart;

@@ -14,8 +14,9 @@ mod configuration;
 pub mod host;
 mod settings;
 
+pub use ::operations::config::MetricsExporterType;
 pub use ::remoting::config::{NettyClientConfig, NettyServerConfig};
-pub use broker::{BrokerConfig, IMPORTANT_KEYS, MessageRequestMode, MetricsExporterType};
+pub use broker::{BrokerConfig, IMPORTANT_KEYS, MessageRequestMode};
 pub use check::check;
 pub use configuration::{Configuration, UpdateError, Updated};
 pub use settings::{ConfigError, Identity, Loaded, Settings, Warning, namesrv_addresses};

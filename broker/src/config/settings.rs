@@ -11,6 +11,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use common::properties::{PropertyError, PropertyKey, PropertyValue, nearest_key, parse_properties};
+use operations::config::{http_address, refuse_exporter};
 use store::config::{BrokerRole, MessageStoreConfig};
 use thiserror::Error;
 
@@ -265,6 +266,7 @@ impl Settings {
         self.check_addresses()?;
         self.check_store()?;
         self.check_numbers()?;
+        self.check_metrics()?;
         let mut warnings = self.warnings();
         if self.broker.broker_id != 0 {
             warnings.push(Warning {
@@ -491,9 +493,49 @@ impl Settings {
         }
     }
 
+    fn check_metrics(&self) -> Result<(), ConfigError> {
+        let exporter = self.broker.metrics_exporter_type;
+        if let Some(reason) = refuse_exporter(exporter) {
+            return Err(refused(
+                "metricsExporterType",
+                &exporter.format_property(),
+                reason,
+            ));
+        }
+        if exporter != MetricsExporterType::Prom {
+            return Ok(());
+        }
+        self.metrics_address().map_err(|reason| {
+            let key = match reason.starts_with("the port") {
+                true => "metricsPromExporterPort",
+                false => "metricsPromExporterHost",
+            };
+            let value = self.broker.get(key).unwrap_or_default();
+            refused(key, &value, reason)
+        })?;
+        let port = self.broker.metrics_prom_exporter_port;
+        let listen_port = i32::from(self.server.listen_port);
+        if [listen_port, listen_port - 2].contains(&port) {
+            return Err(refused(
+                "metricsPromExporterPort",
+                &port.to_string(),
+                "it is listenPort or the fast port two below; the default is 5557",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where `/metrics` and `/healthz` are served, with `metricsExporterType=PROM`.
+    pub(crate) fn metrics_address(&self) -> Result<SocketAddr, &'static str> {
+        let host = match self.broker.metrics_prom_exporter_host.trim() {
+            "" => &self.broker.broker_ip1,
+            host => host,
+        };
+        http_address(host, self.broker.metrics_prom_exporter_port)
+    }
+
     /// Keys that were asked for, are harmless, and do not do what their name says.
     fn warnings(&self) -> Vec<Warning> {
-        let metrics = self.broker.metrics_exporter_type != MetricsExporterType::Disable;
         [
             (
                 self.store.transient_store_pool_enable,
@@ -520,11 +562,15 @@ impl Settings {
                 "fetchNamesrvAddrByAddressServer",
                 "set namesrvAddr",
             ),
-            (metrics, "metricsExporterType", "metrics are not built yet"),
             (
                 self.broker.enable_calc_filter_bit_map,
                 "enableCalcFilterBitMap",
                 "filters are evaluated when messages are pulled",
+            ),
+            (
+                self.broker.metrics_in_delta,
+                "metricsInDelta",
+                "Prometheus wants sums since the start",
             ),
         ]
         .into_iter()
@@ -701,6 +747,20 @@ mod tests {
             ("fileReservedTime=0\n", "delete everything"),
             ("brokerPermission=8\n", "brokerPermission=8 is refused"),
             ("defaultTopicQueueNums=0\n", "greater than 0"),
+            ("metricsExporterType=OTLP_GRPC\n", "not pushed over OTLP"),
+            ("metricsExporterType=LOG\n", "not written to the log"),
+            (
+                "metricsExporterType=PROM\nmetricsPromExporterPort=0\n",
+                "metricsPromExporterPort=0 is refused",
+            ),
+            (
+                "metricsExporterType=PROM\nmetricsPromExporterPort=10909\n",
+                "the fast port",
+            ),
+            (
+                "metricsExporterType=PROM\nmetricsPromExporterHost=no such host\n",
+                "metricsPromExporterHost=no such host is refused",
+            ),
             ("brokerName=a/b\n", "illegal characters"),
             ("brokerIP1=no such host\n", "brokerIP1=no such host is refused"),
         ];

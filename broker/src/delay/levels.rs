@@ -30,6 +30,7 @@ use store::record::{self, Record};
 use store::{Arrival, ArrivalListener, Message, PutError, QueueEntry, QueueOffset, Store};
 
 use crate::registry::DelayOffsets;
+use crate::stats::BrokerStats;
 
 /// Messages of one level that a tick delivers at most, so that no level starves another.
 const BATCH: usize = 64;
@@ -73,6 +74,7 @@ impl ArrivalListener for DelayArrivals {
 /// The service that delivers the messages of all delay levels.
 pub struct DelayDelivery {
     store: Arc<Store>,
+    stats: Arc<BrokerStats>,
     offsets: Arc<DelayOffsets>,
     arrivals: Arc<DelayArrivals>,
     levels: Vec<Level>,
@@ -105,6 +107,7 @@ impl DelayDelivery {
     /// Goes on where `offsets` say, with the levels of the store's `messageDelayLevel`.
     pub fn new(
         store: Arc<Store>,
+        stats: Arc<BrokerStats>,
         offsets: Arc<DelayOffsets>,
         arrivals: Arc<DelayArrivals>,
     ) -> Result<Self, DelayLevelError> {
@@ -124,6 +127,7 @@ impl DelayDelivery {
         offsets.flush_log_first(move || log.flush());
         Ok(DelayDelivery {
             store,
+            stats,
             offsets,
             arrivals,
             levels,
@@ -148,7 +152,7 @@ impl Service for DelayDelivery {
         let mut next_due_ms = None;
         let mut more = false;
         for level in &mut self.levels {
-            match level.deliver(&self.store, &self.offsets, now.wall_ms) {
+            match level.deliver(&self.store, &self.stats, &self.offsets, now.wall_ms) {
                 Waits::ForArrival => {}
                 Waits::Until(due_ms) => {
                     next_due_ms = Some(next_due_ms.map_or(due_ms, |next: i64| next.min(due_ms)));
@@ -172,7 +176,7 @@ impl Service for DelayDelivery {
 
 impl Level {
     /// Delivers what is due, at most a batch.
-    fn deliver(&mut self, store: &Store, offsets: &DelayOffsets, now_ms: i64) -> Waits {
+    fn deliver(&mut self, store: &Store, stats: &BrokerStats, offsets: &DelayOffsets, now_ms: i64) -> Waits {
         if let Some(retry_at_ms) = self.retry_at_ms.filter(|retry_at_ms| now_ms < *retry_at_ms) {
             // A clock set back must not make the retry wait for hours.
             return Waits::Until(retry_at_ms.min(now_ms + RETRY_AFTER_MS));
@@ -187,20 +191,26 @@ impl Level {
             return self.correct_offset(store, offsets);
         }
         let start = self.offset;
-        let waits = self.deliver_entries(store, &entries, now_ms);
+        let waits = self.deliver_entries(store, stats, &entries, now_ms);
         if self.offset != start || offsets.get(self.level).is_none() {
             offsets.set(self.level, offset_to_wire(self.offset));
         }
         waits
     }
 
-    fn deliver_entries(&mut self, store: &Store, entries: &[QueueEntry], now_ms: i64) -> Waits {
+    fn deliver_entries(
+        &mut self,
+        store: &Store,
+        stats: &BrokerStats,
+        entries: &[QueueEntry],
+        now_ms: i64,
+    ) -> Waits {
         for entry in entries {
             let due_ms = self.due_ms(entry.tags_code, now_ms);
             if due_ms > now_ms {
                 return Waits::Until(due_ms);
             }
-            if let Err(error) = deliver(store, entry) {
+            if let Err(error) = deliver(store, stats, entry) {
                 return self.hold_back(entry, &error, now_ms);
             }
             if self.retry_at_ms.take().is_some() {
@@ -260,7 +270,7 @@ impl Level {
 }
 
 /// Puts the copy of a due message. One that nobody can deliver any more is left out, with its place in the log.
-fn deliver(store: &Store, entry: &QueueEntry) -> Result<(), PutError> {
+fn deliver(store: &Store, stats: &BrokerStats, entry: &QueueEntry) -> Result<(), PutError> {
     let skip = |why: &str| {
         tracing::error!(
             queue_offset = entry.queue_offset.0,
@@ -277,7 +287,9 @@ fn deliver(store: &Store, entry: &QueueEntry) -> Result<(), PutError> {
         Err(error) => return skip(&error.to_string()),
     };
     match restore(&record) {
-        Some(message) => store.put(&message).map(drop),
+        Some(message) => store
+            .put(&message)
+            .map(|appended| stats.record_delivery(message.topic, u64::from(appended.size_bytes))),
         None => skip("REAL_TOPIC and REAL_QID do not name a queue for it"),
     }
 }

@@ -19,6 +19,7 @@ use store::record::{self, Record};
 use store::{Message, PhysicalOffset};
 
 use crate::broker::Broker;
+use crate::metrics::traffic::MessageType;
 use crate::processor::refusals::{FAQ, put_status};
 use crate::processor::send_message::DLQ_QUEUE_NUMS;
 use crate::registry::topics::perm;
@@ -42,7 +43,8 @@ pub(crate) fn send_back(broker: &Broker, request: SendBackRequest<'_>) -> Handle
     let bytes = read_origin(broker, header)?;
     let origin = record::decode(&bytes).map_err(|_| origin_missing(header))?;
 
-    let destination = if is_exhausted(&request, &group_config, &origin) {
+    let is_exhausted = is_exhausted(&request, &group_config, &origin);
+    let destination = if is_exhausted {
         Destination::dead_letters(broker, header)
     } else {
         Destination::retry(broker, header, &group_config, &origin, retry_topic)
@@ -50,6 +52,9 @@ pub(crate) fn send_back(broker: &Broker, request: SendBackRequest<'_>) -> Handle
     let origin_topic = origin.property(name::RETRY_TOPIC).unwrap_or(origin.topic);
     store_again(broker, &origin, origin_topic, destination)?;
     broker.stats.record_send_back(&header.group, origin_topic);
+    if is_exhausted {
+        broker.stats.record_dead_letter(&header.group, origin_topic);
+    }
     Ok(Response::success().into())
 }
 
@@ -212,7 +217,9 @@ fn store_again(
         .put(&message)
         .map_err(|error| Refusal::system_error(format!("{}: {error}", put_status(&error))))?;
     if topic == names::SCHEDULE_TOPIC {
-        broker.stats.record_put(&topic, 1, u64::from(appended.size_bytes));
+        broker
+            .stats
+            .record_typed_put(&topic, MessageType::Delay, 1, u64::from(appended.size_bytes));
     }
     Ok(())
 }

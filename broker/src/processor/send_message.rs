@@ -96,9 +96,15 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
         .store
         .put(&message)
         .map_err(|error| put_refused(&error, broker.store_config.get().max_message_size))?;
-    broker
-        .stats
-        .record_put(&draft.topic, 1, u64::from(appended.size_bytes));
+    broker.stats.record_typed_put(
+        &draft.topic,
+        properties.message_type(),
+        1,
+        u64::from(appended.size_bytes),
+    );
+    if let Some(group) = names::group_of_retry_topic(&header.topic).filter(|_| dead_letter) {
+        broker.stats.record_dead_letter(group, target.topic);
+    }
 
     let answer = send_answer(
         broker,

@@ -11,6 +11,8 @@
 
 use common::message::properties::{self, name};
 
+use crate::metrics::traffic::MessageType;
+
 /// A value that the broker must act on and cannot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PropertyFault {
@@ -80,6 +82,17 @@ pub(crate) struct Changes<'a> {
 }
 
 impl<'a> SendProperties<'a> {
+    /// What the message is for. Reference: `BrokerMetricsManager.getMessageType`.
+    pub(crate) fn message_type(&self) -> MessageType {
+        if self.has_sharding_key {
+            MessageType::Fifo
+        } else if self.delay_level > 0 || self.timer.is_some() {
+            MessageType::Delay
+        } else {
+            MessageType::Normal
+        }
+    }
+
     /// Reads the properties, each once.
     pub(crate) fn scan(text: &'a str) -> Result<Self, PropertyFault> {
         let mut found = SendProperties {

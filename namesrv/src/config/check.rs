@@ -5,6 +5,8 @@ use std::path::Path;
 use common::config_report::{ConfigReport, Severity};
 use common::properties::{PropertyKey, PropertyLine, property_lines};
 
+use operations::config::MetricsExporterType;
+
 use super::{Config, ConfigError, known_keys};
 
 /// Most refusals that one check looks for.
@@ -40,6 +42,11 @@ const CONTRADICTIONS: &[Contradiction] = &[
         key: "productEnvName",
         holds: |config| !config.namesrv.cluster_test,
         text: "has no effect while clusterTest=false",
+    },
+    Contradiction {
+        key: "metricsPromExporterPort",
+        holds: |config| config.metrics.metrics_exporter_type != MetricsExporterType::Prom,
+        text: "has no effect without metricsExporterType=PROM",
     },
     Contradiction {
         key: "configStorePath",
@@ -133,7 +140,7 @@ mod tests {
     #[test]
     fn everything_wrong_is_found_at_once_at_its_line() {
         let report = checked(
-            "listenPort=many\nclusterTest=true\nenableControllerInNamesrv=true\nlistenPrt=1\nwaitSecondsForService=4\ndefaultThreadPoolNums=4\n",
+            "listenPort=many\nclusterTest=true\nmetricsExporterType=LOG\nenableControllerInNamesrv=true\nlistenPrt=1\nwaitSecondsForService=4\ndefaultThreadPoolNums=4\n",
         );
         let found: Vec<String> = report
             .findings()
@@ -148,10 +155,11 @@ mod tests {
         let expected = [
             "Some(1) Error listenPort: cannot be `many`",
             "Some(2) Error clusterTest: `true` is refused",
-            "Some(3) Error enableControllerInNamesrv: `true` is refused",
-            "Some(4) Warning listenPrt: unknown, it has no effect; did you mean `listenPort`?",
-            "Some(5) Warning waitSecondsForService: has no effect while",
-            "Some(6) Note defaultThreadPoolNums: has no effect here",
+            "Some(3) Error metricsExporterType: `LOG` is refused",
+            "Some(4) Error enableControllerInNamesrv: `true` is refused",
+            "Some(5) Warning listenPrt: unknown, it has no effect; did you mean `listenPort`?",
+            "Some(6) Warning waitSecondsForService: has no effect while",
+            "Some(7) Note defaultThreadPoolNums: has no effect here",
         ];
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {

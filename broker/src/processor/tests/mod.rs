@@ -9,6 +9,7 @@ mod admin;
 mod clients;
 mod filter;
 mod garbage;
+mod metrics;
 mod offsets;
 mod pull;
 mod query;
