@@ -424,7 +424,7 @@ impl Dispatching {
 }
 
 /// What stands at a place in the log.
-enum Step<'a> {
+pub(crate) enum Step<'a> {
     Record(Record<'a>),
     EndOfFile,
 }
@@ -501,7 +501,8 @@ impl Store {
     }
 }
 
-fn step(files: &Files, position: u64) -> io::Result<Step<'_>> {
+/// The record at a place in the log; an error if there is neither one nor the end of a file.
+pub(crate) fn step(files: &Files, position: u64) -> io::Result<Step<'_>> {
     let bytes = files
         .bytes_from(position)
         .ok_or_else(|| io::Error::other(format!("the log has no byte at {position}")))?;

@@ -338,7 +338,7 @@ impl Store {
     }
 
     /// How far behind the log's end messages count as in memory.
-    fn in_memory_bytes(&self, config: &MessageStoreConfig) -> u64 {
+    pub(crate) fn in_memory_bytes(&self, config: &MessageStoreConfig) -> u64 {
         self.memory_bytes() / 100 * config.access_message_in_memory_max_ratio
     }
 

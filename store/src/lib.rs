@@ -17,6 +17,7 @@
 //! |---------------------|--------------------------------------------------------------------------|
 //! | `store`             | open, close, state                                                       |
 //! | `put`, `get`, `query` | what the broker calls                                                  |
+//! | `scan`              | the log itself, record by record                                         |
 //! | `services`          | what runs in the background, as a table                                  |
 //! | `config`            | every key                                                                |
 //! | `record/`           | the bytes of a message                                                   |
@@ -56,6 +57,7 @@ mod queue_offsets;
 pub mod record;
 mod recovery;
 mod retention;
+mod scan;
 pub mod services;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim_disk;
