@@ -7,6 +7,7 @@
 //!     ├── store          CommitLog and everything derived from it
 //!     ├── topics, groups, consumer_offsets, delay_offsets,
 //!     │   consumer_filters                                     each its own lock and its own file
+//!     ├── transactions   half messages, their ends, their metrics
 //!     ├── producers, consumers, queue_locks                    who is connected
 //!     ├── pull_hold, delay_arrivals                            told of arrivals by the store
 //!     └── stats, registration, random, unique_keys
@@ -33,8 +34,12 @@ use crate::config::{BrokerConfig, Configuration, Identity, MetricsExporterType};
 use crate::delay::levels::DelayArrivals;
 use crate::hold::pull::PullHold;
 use crate::namesrv_link::RegistrationWaker;
-use crate::registry::{ConfigDirectory, ConsumerFilters, ConsumerOffsets, DelayOffsets, Groups, Topics};
+use crate::registry::{
+    ConfigDirectory, ConsumerFilters, ConsumerOffsets, DelayOffsets, Groups, Topics, TransactionMetrics,
+};
 use crate::stats::BrokerStats;
+use crate::transaction::Transactions;
+use crate::transaction::transactions::TransactionParts;
 
 /// One broker. Everything a handler may need.
 pub struct Broker {
@@ -51,6 +56,7 @@ pub struct Broker {
     pub(crate) consumer_offsets: Arc<ConsumerOffsets>,
     pub(crate) delay_offsets: Arc<DelayOffsets>,
     pub(crate) consumer_filters: Arc<ConsumerFilters>,
+    pub(crate) transaction_metrics: Arc<TransactionMetrics>,
 
     pub(crate) producers: Arc<Producers>,
     pub(crate) consumers: Arc<Consumers>,
@@ -59,6 +65,7 @@ pub struct Broker {
     pub(crate) delay_arrivals: Arc<DelayArrivals>,
 
     pub(crate) store: Arc<Store>,
+    pub(crate) transactions: Arc<Transactions>,
 
     pub(crate) stats: Arc<BrokerStats>,
     pub(crate) registration: RegistrationWaker,
@@ -72,6 +79,7 @@ pub struct Broker {
 pub(crate) struct Wakers {
     pub(crate) pull_expiry: Waker,
     pub(crate) delay: Waker,
+    pub(crate) transaction_ops: Waker,
 }
 
 impl Broker {
@@ -110,15 +118,29 @@ impl Broker {
         let consumers = Arc::new(Consumers::new());
         let filters = Arc::clone(&registries.consumer_filters);
         consumers.on_group_gone(move |group| filters.unregister(group));
-
         let mut stats = BrokerStats::new(&identity.cluster, Arc::clone(&clock));
         if config.get().metrics_exporter_type == MetricsExporterType::Prom {
             stats = stats.with_traffic();
         }
+        let stats = Arc::new(stats);
+        let producers = Arc::new(Producers::new());
+        let transactions = Transactions::open(TransactionParts {
+            store: Arc::clone(&store),
+            config: Arc::clone(&config),
+            clock: Arc::clone(&clock),
+            topics: Arc::clone(&registries.topics),
+            offsets: Arc::clone(&registries.consumer_offsets),
+            producers: Arc::clone(&producers),
+            stats: Arc::clone(&stats),
+            metrics: Arc::clone(&registries.transaction_metrics),
+            store_host: identity.store_host,
+            broker_name: identity.broker_name.clone(),
+            op_waker: wakers.transaction_ops.clone(),
+        })?;
 
         Ok(Arc::new(Self {
             started_ms: clock.wall_ms(),
-            stats: Arc::new(stats),
+            stats,
             unique_keys: UniqueKeys::new(Arc::clone(&clock), identity.store_host.ip()),
             random: Random::new(clock.wall_ms().unsigned_abs()),
             topics: registries.topics,
@@ -126,7 +148,8 @@ impl Broker {
             consumer_offsets: registries.consumer_offsets,
             delay_offsets: registries.delay_offsets,
             consumer_filters: registries.consumer_filters,
-            producers: Arc::new(Producers::new()),
+            transaction_metrics: registries.transaction_metrics,
+            producers,
             consumers,
             queue_locks: Arc::new(QueueLocks::new()),
             config,
@@ -138,6 +161,7 @@ impl Broker {
             pull_hold,
             delay_arrivals,
             store,
+            transactions: Arc::new(transactions),
             registration,
             wakers,
         }))
@@ -170,6 +194,7 @@ struct Registries {
     consumer_offsets: Arc<ConsumerOffsets>,
     delay_offsets: Arc<DelayOffsets>,
     consumer_filters: Arc<ConsumerFilters>,
+    transaction_metrics: Arc<TransactionMetrics>,
 }
 
 impl Registries {
@@ -186,6 +211,7 @@ impl Registries {
             consumer_offsets: Arc::new(ConsumerOffsets::open(directory, clock(), config(), store_config)?),
             delay_offsets: Arc::new(DelayOffsets::open(directory, clock(), config())?),
             consumer_filters: Arc::new(ConsumerFilters::open(directory, clock(), config())?),
+            transaction_metrics: Arc::new(TransactionMetrics::open(directory, clock())?),
         })
     }
 }

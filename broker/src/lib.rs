@@ -9,7 +9,8 @@
 //!   clients/    who is connected              hold/       requests that wait
 //!   filter/     who wants which message       delay/      messages that wait
 //!   metrics/    what /metrics and /healthz say
-//!   stats       what was done, how fast       namesrv_link  registration with the name servers
+//!   stats       what was done, how fast       transaction/  messages that wait for a word
+//!                                             namesrv_link  registration with the name servers
 //! ```
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ pub mod routes;
 pub mod running;
 pub mod services;
 pub mod stats;
+pub mod transaction;
 
 pub use broker::Broker;
 pub use running::{Running, start};

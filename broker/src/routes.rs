@@ -19,6 +19,7 @@ routes! { Broker;
     CONSUMER_SEND_MSG_BACK      => ConsumerSendMsgBackRequestHeader,     send_back::send_back,                      inline;
     SEND_REPLY_MESSAGE          => SendReplyMessageRequestHeader,        reply_message::send_reply_message,         task;
     SEND_REPLY_MESSAGE_V2       => SendReplyMessageRequestHeader,        reply_message::send_reply_message,         task;
+    END_TRANSACTION             => EndTransactionRequestHeader,          end_transaction::end_transaction,          inline;
     PULL_MESSAGE                => PullMessageRequestHeader,             pull_message::pull_message,                inline;
     LITE_PULL_MESSAGE           => PullMessageRequestHeader,             pull_message::pull_message,                inline;
     HEART_BEAT                  => NoHeader,                             client_manage::heartbeat,                  inline;
@@ -69,6 +70,7 @@ routes! { Broker;
     GET_CONSUMER_RUNNING_INFO                => GetConsumerRunningInfoRequestHeader,       admin::client::running_info,           task;
     INVOKE_BROKER_TO_GET_CONSUMER_STATUS     => GetConsumerStatusRequestHeader,            admin::client::status,                 task;
     CONSUME_MESSAGE_DIRECTLY                 => ConsumeMessageDirectlyResultRequestHeader, admin::message::consume_directly,      task;
+    RESUME_CHECK_HALF_MESSAGE                => ResumeCheckHalfMessageRequestHeader,       admin::message::resume_half_message,   blocking;
     QUERY_CONSUME_QUEUE                      => QueryConsumeQueueRequestHeader,            admin::message::query_consume_queue,   blocking;
     UPDATE_BROKER_CONFIG                     => NoHeader,                                  admin::config::update,                 blocking;
     GET_BROKER_CONFIG                        => NoHeader,                                  admin::config::get,                    blocking;
@@ -81,7 +83,7 @@ routes! { Broker;
 
     unsupported:
         QUERY_BROKER_OFFSET, GET_TOPIC_CONFIG_LIST, GET_TOPIC_NAME_LIST, TRIGGER_DELETE_FILES,
-        END_TRANSACTION, CHECK_TRANSACTION_STATE, NOTIFY_CONSUMER_IDS_CHANGED, GET_CLIENT_CONFIG,
+        CHECK_TRANSACTION_STATE, NOTIFY_CONSUMER_IDS_CHANGED, GET_CLIENT_CONFIG,
         GET_TIMER_CHECK_POINT, GET_TIMER_METRICS, PUT_KV_CONFIG, GET_KV_CONFIG, DELETE_KV_CONFIG,
         REGISTER_BROKER, UNREGISTER_BROKER, GET_ROUTEINFO_BY_TOPIC, GET_BROKER_CLUSTER_INFO,
         WIPE_WRITE_PERM_OF_BROKER, GET_ALL_TOPIC_LIST_FROM_NAMESERVER, SUSPEND_CONSUMER, RESUME_CONSUMER,
@@ -91,7 +93,7 @@ routes! { Broker;
         GET_TOPICS_BY_CLUSTER, REGISTER_FILTER_SERVER, REGISTER_MESSAGE_FILTER_CLASS,
         GET_SYSTEM_TOPIC_LIST_FROM_NS, GET_UNIT_TOPIC_LIST, GET_HAS_UNIT_SUB_TOPIC_LIST,
         GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST, UPDATE_NAMESRV_CONFIG, GET_NAMESRV_CONFIG, QUERY_DATA_VERSION,
-        RESUME_CHECK_HALF_MESSAGE, PUSH_REPLY_MESSAGE_TO_CLIENT, ADD_WRITE_PERM_OF_BROKER,
+        PUSH_REPLY_MESSAGE_TO_CLIENT, ADD_WRITE_PERM_OF_BROKER,
         CHECK_ROCKSDB_CQ_WRITE_PROGRESS, RECALL_MESSAGE, QUERY_ASSIGNMENT, SET_MESSAGE_REQUEST_MODE,
         GET_ALL_MESSAGE_REQUEST_MODE, UPDATE_AND_CREATE_STATIC_TOPIC, GET_BROKER_MEMBER_GROUP, ADD_BROKER,
         REMOVE_BROKER, BROKER_HEARTBEAT, NOTIFY_MIN_BROKER_ID_CHANGE, EXCHANGE_BROKER_HA_INFO,

@@ -4,6 +4,7 @@
 //!   allocate, flush, dispatch, retention   the store's           each on a thread of its own
 //!   persist                                writes changed registries
 //!   delay-levels                           delivers what is due
+//!   transaction-check, transaction-ops     asks about half messages without an end; writes down those with one
 //!   pull-hold                              answers parked pulls whose time is up
 //!   client-expiry                          forgets silent clients, expired locks and filters
 //!   stats                                  takes the samples behind TPS figures
@@ -22,6 +23,7 @@ use crate::delay::levels::DelayDelivery;
 use crate::hold::pull::PullExpiry;
 use crate::registry::{Persist, PersistWaker};
 use crate::stats::StatsSampler;
+use crate::transaction::check_service::{OpWriter, TransactionCheck};
 use store::services::StoreTicks;
 
 /// Every service of a broker, not started: for [`start`], and for those who tick them without threads.
@@ -30,6 +32,8 @@ pub struct BrokerTicks {
     pub store: StoreTicks,
     pub persist: Persist,
     pub delay: DelayDelivery,
+    pub transaction_check: TransactionCheck,
+    pub transaction_ops: OpWriter,
     pub pull_expiry: PullExpiry,
     pub client_expiry: ClientExpiry,
     pub stats: StatsSampler<Box<dyn Fn() -> i32 + Send>>,
@@ -55,6 +59,11 @@ impl BrokerTicks {
                 Arc::clone(&broker.delay_offsets),
                 Arc::clone(&broker.delay_arrivals),
             )?,
+            transaction_check: TransactionCheck::new(
+                Arc::clone(&broker.transactions),
+                Arc::clone(&broker.config),
+            ),
+            transaction_ops: OpWriter::new(Arc::clone(&broker.transactions), Arc::clone(&broker.config)),
             pull_expiry: PullExpiry::new(Arc::clone(&broker.pull_hold), Arc::clone(&broker.clock)),
             client_expiry: ClientExpiry {
                 broker: Arc::clone(broker),
@@ -76,6 +85,8 @@ pub fn start(broker: &Arc<Broker>) -> anyhow::Result<Services> {
     // Stopped after everything that changes a table, so that its last write misses nothing.
     services.start(ticks.persist, &ticks.persist_waker)?;
     services.start(ticks.delay, &broker.wakers.delay)?;
+    services.start(ticks.transaction_check, &Waker::new())?;
+    services.start(ticks.transaction_ops, &broker.wakers.transaction_ops)?;
     services.start(ticks.pull_expiry, &broker.wakers.pull_expiry)?;
     services.start(ticks.client_expiry, &Waker::new())?;
     services.start(ticks.stats, &Waker::new())?;
@@ -88,12 +99,14 @@ const FILTERS_PERIOD: Duration = Duration::from_secs(10);
 fn persist(broker: &Broker, waker: &PersistWaker) -> Persist {
     let offsets_period = period(broker.config.get().flush_consumer_offset_interval);
     let delay_period = period(broker.store_config.get().flush_delay_offset_interval);
+    let transaction_period = period(broker.config.get().transaction_metric_flush_interval);
     Persist::new(waker)
         .on_change(broker.topics.clone())
         .on_change(broker.groups.clone())
         .every(offsets_period, broker.consumer_offsets.clone())
         .every(delay_period, broker.delay_offsets.clone())
         .every(FILTERS_PERIOD, broker.consumer_filters.clone())
+        .every(transaction_period, broker.transaction_metrics.clone())
 }
 
 fn period(ms: impl TryInto<u64>) -> Duration {

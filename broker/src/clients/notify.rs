@@ -27,3 +27,26 @@ pub fn consumer_ids_changed(group: &str, members: &[Arc<ClientChannel>]) {
         }
     }
 }
+
+/// Asks one of a group's producers how a transaction ended: the `turn`th, or the next one that can be reached.
+///
+/// Reference: `ProducerManager.getAvailableChannel`.
+pub fn check_transaction_state(
+    group: &str,
+    producers: &[Arc<ClientChannel>],
+    turn: usize,
+    request: &OutgoingRequest,
+) {
+    let first = turn.checked_rem(producers.len()).unwrap_or(0);
+    for producer in producers.iter().cycle().skip(first).take(producers.len()) {
+        match producer.connection.oneway(request.clone()) {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(
+                group,
+                client_id = producer.client_id,
+                "producer not asked about a transaction: {error}"
+            ),
+        }
+    }
+    tracing::warn!(group, "nobody to ask how a transaction ended");
+}

@@ -4,6 +4,7 @@
 //!   send_message     10 310 320        send_target, send_properties, batch_body   what a send asks for
 //!   send_back        36                refusals, json                             what they share
 //!   reply_message    324 325
+//!   end_transaction  37
 //!   pull_message     11 361            pull_checks                                who may pull what
 //!   client_manage    34 35 46
 //!   consumer_manage  38 14 15
@@ -15,6 +16,7 @@ pub(crate) mod admin;
 pub mod batch_body;
 pub(crate) mod client_manage;
 pub(crate) mod consumer_manage;
+pub(crate) mod end_transaction;
 pub(crate) mod json;
 pub(crate) mod pull_checks;
 pub(crate) mod pull_message;

@@ -1,12 +1,12 @@
 //! SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE: messages from producers into the log.
 //!
 //! ```text
-//!   check topic and queue (send_target.rs) ─> retry topic: dead letter? ─> lite, priority, delay ─> put ─> answer
-//!                                                                                                   └─ SYNC_FLUSH: when flushed
+//!   check topic and queue (send_target.rs) ─> retry topic: dead letter? ─> lite, priority, half or delayed ─> put ─> answer
+//!                                                                                      SYNC_FLUSH: when flushed ──┘
 //! ```
 //!
-//! Whether a request is a batch is said by its header, not by its code. Transactions and arbitrary delivery times are
-//! not built yet: such messages are refused, since storing them as ordinary ones would deliver them at once.
+//! Whether a request is a batch is said by its header, not by its code. Arbitrary delivery times are not built yet: such
+//! messages are refused, since storing them as ordinary ones would deliver them at once.
 //! Reference: `SendMessageProcessor`, `HookUtils`.
 
 use std::borrow::Cow;
@@ -28,6 +28,7 @@ use crate::processor::refusals::{FAQ, flush_failed, put_refused};
 use crate::processor::send_properties::{Changes, PropertyFault, SendProperties};
 use crate::processor::send_target::SendTarget;
 use crate::registry::topics::perm;
+use crate::transaction::half_message::HALF_QUEUE_ID;
 
 /// One dead-letter queue is enough for the messages nobody could consume.
 pub(crate) const DLQ_QUEUE_NUMS: i32 = 1;
@@ -57,17 +58,22 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
     let dead_letter = draft.redirect_exhausted_retry(broker, request)?;
     draft.apply_priority(&properties, &topic_config);
     require_key_for_compaction(&properties, &topic_config)?;
-    refuse_half_message(broker, header, &properties)?;
+    let is_half = is_half_message(broker, header, &properties)?;
     refuse_timer(broker, &properties)?;
     refuse_inner_batch(header, &properties)?;
     let answered_queue_id = draft.queue_id;
-    let real_destination = draft.schedule(broker.delay_levels.max_level());
+    let real_destination = if is_half {
+        Some(draft.hide())
+    } else {
+        draft.schedule(broker.delay_levels.max_level())
+    };
 
     let config = broker.config.get();
     let new_uniq_key = properties
         .uniq_key
         .is_none()
         .then(|| broker.unique_keys.next_key());
+    let uniq_key = properties.uniq_key.or(new_uniq_key.as_deref());
     let multi_dispatch = properties
         .lite_topic
         .map(|lite_topic| names::lmq_of_lite_topic(target.topic, lite_topic));
@@ -82,8 +88,9 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
         real_destination: real_destination
             .as_ref()
             .map(|(topic, queue_id)| (&**topic, *queue_id)),
+        transaction_id: uniq_key.filter(|_| is_half),
         drop_priority: properties.has_void_priority(),
-        drop_timer: real_destination.is_some(),
+        drop_timer: real_destination.is_some() && !is_half,
     });
     let message = Message {
         topic: &draft.topic,
@@ -91,6 +98,11 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
         properties: &stored_properties,
         body: request.body(),
         ..shared_fields(broker, request, &topic_config)
+    };
+    let message = if is_half {
+        without_transaction_bits(message)
+    } else {
+        message
     };
     let appended = broker
         .store
@@ -105,6 +117,9 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
     if let Some(group) = names::group_of_retry_topic(&header.topic).filter(|_| dead_letter) {
         broker.stats.record_dead_letter(group, target.topic);
     }
+    if is_half {
+        broker.transactions.begun(target.topic);
+    }
 
     let answer = send_answer(
         broker,
@@ -112,7 +127,7 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
             msg_id: offset_msg_id(broker.identity.store_host, appended.physical_offset.0).into(),
             queue_id: answered_queue_id,
             queue_offset: appended.queue_offset.to_wire(),
-            transaction_id: properties.uniq_key.or(new_uniq_key.as_deref()).map(Cow::Borrowed),
+            transaction_id: uniq_key.map(Cow::Borrowed),
             batch_uniq_id: None,
             recall_handle: None,
         },
@@ -230,6 +245,15 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A half message waits where no consumer looks; gives where it goes when it is committed.
+    ///
+    /// Reference: `TransactionalMessageBridge.parseHalfMessageInner`.
+    fn hide(&mut self) -> (Cow<'a, str>, i32) {
+        let real_topic = std::mem::replace(&mut self.topic, Cow::Borrowed(names::TRANS_HALF_TOPIC));
+        let real_queue_id = std::mem::replace(&mut self.queue_id, HALF_QUEUE_ID);
+        (real_topic, real_queue_id)
+    }
+
     /// A message with a delay level waits in the queue of its level; gives where it goes afterwards.
     ///
     /// Reference: `HookUtils.transformDelayLevelMessage`.
@@ -266,6 +290,14 @@ fn shared_fields(broker: &Broker, request: &SendRequest<'_>, topic_config: &Topi
     }
 }
 
+/// As a half message is stored: it has a place in a queue.
+fn without_transaction_bits(message: Message<'_>) -> Message<'_> {
+    Message {
+        sys_flag: sys_flag::with_transaction_type(message.sys_flag, sys_flag::TRANSACTION_NONE),
+        ..message
+    }
+}
+
 /// A compaction topic keeps the newest message of each key.
 fn require_key_for_compaction(
     properties: &SendProperties<'_>,
@@ -281,41 +313,51 @@ fn require_key_for_compaction(
     Ok(())
 }
 
-/// Half messages must not become visible, and rollback records are no messages.
+/// Whether this is a half message. Prepared messages without the property would stay invisible for ever, and rollback
+/// records are no messages.
 ///
 /// Clients before 4.6.1 keep the mark on messages they retry; those are ordinary messages.
-fn refuse_half_message(
+fn is_half_message(
     broker: &Broker,
     header: &SendMessageRequestHeader<'_>,
     properties: &SendProperties<'_>,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
     let is_retry = header.reconsume_times > 0 && properties.delay_level > 0;
-    let hidden = matches!(
-        sys_flag::transaction_type(header.sys_flag),
-        sys_flag::TRANSACTION_PREPARED | sys_flag::TRANSACTION_ROLLBACK
-    );
-    if !hidden && (is_retry || !properties.transaction_prepared) {
-        return Ok(());
-    }
-    let config = broker.config.get();
-    let reason = if config.reject_transaction_message {
-        ""
-    } else {
-        ": it has no transactions yet"
+    let is_half = properties.transaction_prepared && !is_retry;
+    let is_rejected = is_half && broker.config.get().reject_transaction_message;
+    let stays_hidden = match sys_flag::transaction_type(header.sys_flag) {
+        sys_flag::TRANSACTION_ROLLBACK => true,
+        sys_flag::TRANSACTION_PREPARED => !is_half,
+        _ => false,
     };
-    Err(Refusal::new(
-        response_code::NO_PERMISSION,
-        format!(
-            "the broker[{}] sending transaction message is forbidden{reason}",
-            config.broker_ip1
-        ),
-    ))
+    if is_rejected || stays_hidden {
+        return Err(Refusal::new(
+            response_code::NO_PERMISSION,
+            format!(
+                "the broker[{}] sending transaction message is forbidden",
+                broker.config.get().broker_ip1
+            ),
+        ));
+    }
+    if is_half && goes_to_many_queues(broker, properties) {
+        return Err(illegal(
+            "a half message cannot be dispatched to further queues: they would show it",
+        ));
+    }
+    Ok(is_half)
+}
+
+fn goes_to_many_queues(broker: &Broker, properties: &SendProperties<'_>) -> bool {
+    let store_config = broker.store_config.get();
+    store_config.enable_lmq
+        && store_config.enable_multi_dispatch
+        && (properties.lite_topic.is_some() || properties.has_multi_dispatch)
 }
 
 /// A delivery time that has passed is no delay; one to come would be ignored, so it is refused.
 ///
 /// Reference: `HookUtils.transformTimerMessage`.
-fn refuse_timer(broker: &Broker, properties: &SendProperties<'_>) -> Result<(), Refusal> {
+pub(crate) fn refuse_timer(broker: &Broker, properties: &SendProperties<'_>) -> Result<(), Refusal> {
     let Some(timer) = properties.timer.filter(|_| !properties.timer_done) else {
         return Ok(());
     };

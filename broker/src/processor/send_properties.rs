@@ -41,6 +41,7 @@ pub(crate) struct SendProperties<'a> {
     has_priority: bool,
     priority: Option<i32>,
     pub(crate) has_inner_num: bool,
+    pub(crate) has_multi_dispatch: bool,
 }
 
 /// When a message with an arbitrary delivery time is wanted, before the broker's clock is asked.
@@ -75,8 +76,10 @@ pub(crate) struct Changes<'a> {
     pub(crate) delay_level: Option<i32>,
     /// The light queue to dispatch to as well.
     pub(crate) multi_dispatch: Option<&'a str>,
-    /// Where the message goes after its delay.
+    /// Where the message goes after its delay, or when it is committed.
     pub(crate) real_destination: Option<(&'a str, i32)>,
+    /// The unique key again, of a half message.
+    pub(crate) transaction_id: Option<&'a str>,
     pub(crate) drop_priority: bool,
     pub(crate) drop_timer: bool,
 }
@@ -123,6 +126,7 @@ impl<'a> SendProperties<'a> {
                     found.has_removable = true;
                 }
                 name::INNER_NUM => found.has_inner_num = true,
+                name::INNER_MULTI_DISPATCH => found.has_multi_dispatch = true,
                 name::POP_CK | name::MSG_REGION | name::TRACE_ON | name::CLUSTER => {
                     found.has_removable = true
                 }
@@ -175,6 +179,7 @@ impl Changes<'_> {
             self.cluster,
             self.new_uniq_key,
             self.multi_dispatch,
+            self.transaction_id,
             self.real_destination.map(|(topic, _)| topic),
         ];
         160 + texts.into_iter().flatten().map(str::len).sum::<usize>()
@@ -200,6 +205,7 @@ impl Changes<'_> {
             (name::UNIQ_KEY, self.new_uniq_key),
             (name::CLUSTER, self.cluster),
             (name::INNER_MULTI_DISPATCH, self.multi_dispatch),
+            (name::TRANSACTION_ID, self.transaction_id),
         ];
         for (name, value) in texts {
             if let Some(value) = value {

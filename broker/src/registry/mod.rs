@@ -6,6 +6,7 @@
 //!   consumer_offsets  consumerOffset.json      every flushConsumerOffsetInterval
 //!   delay_offsets     delayOffset.json         every flushDelayOffsetInterval
 //!   consumer_filters  consumerFilter.json      every 10 s
+//!   transaction_metrics  transactionMetrics    every transactionMetricFlushInterval
 //!   persist           the one that writes them all: atomically, in the background, and at the end
 //! ```
 
@@ -15,6 +16,7 @@ pub mod delay_offsets;
 pub mod groups;
 pub mod persist;
 pub mod topics;
+pub mod transaction_metrics;
 
 pub use consumer_filters::ConsumerFilters;
 pub use consumer_offsets::ConsumerOffsets;
@@ -22,6 +24,7 @@ pub use delay_offsets::DelayOffsets;
 pub use groups::Groups;
 pub use persist::{ConfigDirectory, Persist, PersistWaker, TableFile};
 pub use topics::Topics;
+pub use transaction_metrics::TransactionMetrics;
 
 #[cfg(test)]
 pub(crate) mod testing {

@@ -1,13 +1,18 @@
-//! Messages and queue entries as an operator sees them: consume one again, look at the entries of a queue.
+//! Messages and queue entries as an operator sees them: consume one again, have the transaction of one checked again,
+//! look at the entries of a queue.
 
 use std::sync::Arc;
 
 use common::message::id::parse_offset_msg_id;
+use common::names;
 use remoting::body::{ConsumeQueueData, QueryConsumeQueueResponseBody, SubscriptionData};
 use remoting::codes::request_code;
-use remoting::header::{ConsumeMessageDirectlyResultRequestHeader, QueryConsumeQueueRequestHeader};
+use remoting::header::{
+    ConsumeMessageDirectlyResultRequestHeader, QueryConsumeQueueRequestHeader,
+    ResumeCheckHalfMessageRequestHeader,
+};
 use remoting::request::{Handled, OutgoingRequest, OwnedRequest, Refusal, Request, Response};
-use store::{PhysicalOffset, QueueEntry, QueueOffset};
+use store::{PhysicalOffset, QueueEntry, QueueOffset, record};
 
 use super::client;
 use crate::broker::Broker;
@@ -68,6 +73,37 @@ fn to_client(
         message = message.field("groupSysFlag", config.group_sys_flag);
     }
     message
+}
+
+/// RESUME_CHECK_HALF_MESSAGE: has a half message checked again that was given up.
+///
+/// The reference does so with any message; here only with what was a half message, as the others are visible already.
+/// Reference: `AdminBrokerProcessor.resumeCheckHalfMessage`.
+pub(crate) fn resume_half_message(
+    broker: &Broker,
+    request: Request<'_, ResumeCheckHalfMessageRequestHeader>,
+) -> Handled {
+    let msg_id = request.header.msg_id.as_deref().unwrap_or_default();
+    let refused = |why: &dyn std::fmt::Display| {
+        Refusal::system_error(format!(
+            "Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed. {msg_id}: {why}"
+        ))
+    };
+    let (_, physical_offset) = parse_offset_msg_id(msg_id).map_err(|error| refused(&error))?;
+    let bytes = broker
+        .store
+        .read_at(PhysicalOffset(physical_offset))
+        .ok_or_else(|| refused(&"no message with this id in this broker"))?;
+    let record = record::decode(&bytes).map_err(|error| refused(&error))?;
+    let was_half = [names::TRANS_HALF_TOPIC, names::TRANS_CHECK_MAX_TIME_TOPIC].contains(&record.topic);
+    if !was_half {
+        return Err(refused(&"it is no half message"));
+    }
+    broker
+        .transactions
+        .resume(record)
+        .map_err(|error| refused(&error))?;
+    Ok(Response::success().into())
 }
 
 /// QUERY_CONSUME_QUEUE: the entries of a queue from an index on, and the subscription of a group.

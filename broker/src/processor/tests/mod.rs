@@ -16,6 +16,7 @@ mod query;
 mod reply;
 mod send;
 mod send_back;
+mod transaction;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ struct TestBroker {
     broker: Arc<Broker>,
     clock: Arc<ManualClock>,
     next_port: std::cell::Cell<u16>,
+    settings: Vec<(String, String)>,
     _directory: tempfile::TempDir,
 }
 
@@ -59,9 +61,21 @@ impl TestBroker {
 
     /// With these keys set.
     fn configured(settings: &[(&str, &str)]) -> Self {
+        let settings = settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let clock = Arc::new(ManualClock::new(NOW_MS));
-        let configuration = configuration(directory.path(), settings, clock.clone());
+        Self::on(directory, Arc::new(ManualClock::new(NOW_MS)), settings)
+    }
+
+    /// On a directory that may have been used before.
+    fn on(directory: tempfile::TempDir, clock: Arc<ManualClock>, settings: Vec<(String, String)>) -> Self {
+        let pairs: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let configuration = configuration(directory.path(), &pairs, clock.clone());
         let identity = Identity {
             cluster: "DefaultCluster".to_owned(),
             broker_name: "broker-a".to_owned(),
@@ -71,13 +85,28 @@ impl TestBroker {
             ha_address: "10.0.0.1:10912".to_owned(),
         };
         let broker = Broker::open(configuration, identity, Arc::new(RealDisk), clock.clone())
-            .expect("a broker on an empty directory");
+            .expect("a broker on its directory");
         TestBroker {
             broker,
             clock,
             next_port: std::cell::Cell::new(40_000),
+            settings,
             _directory: directory,
         }
+    }
+
+    /// As after kill -9: nothing is written at the end, tables least of all. No client may be left.
+    fn crash_and_restart(self) -> Self {
+        let TestBroker {
+            broker,
+            clock,
+            settings,
+            _directory: directory,
+            ..
+        } = self;
+        assert_eq!(Arc::strong_count(&broker), 1, "nobody holds the killed broker");
+        drop(broker);
+        Self::on(directory, clock, settings)
     }
 
     /// A client with an address of its own.

@@ -260,30 +260,23 @@ fn a_delayed_message_waits_in_the_queue_of_its_level() {
 }
 
 #[test]
-fn a_half_message_is_refused_so_that_no_consumer_sees_it() {
+fn a_record_that_would_stay_invisible_for_ever_is_refused() {
     let broker = TestBroker::new().with_topic("Orders");
-    let marked = property_text(&[("TRAN_MSG", "true"), ("PGROUP", "g")]);
-    let answer = broker.client().send(
-        SendMessageRequestHeader {
-            sys_flag: 4,
-            ..send_header("Orders", &marked)
-        },
-        b"x",
-    );
-    assert_eq!(answer.code, response_code::NO_PERMISSION);
-    assert!(
-        answer.remark.contains("sending transaction message is forbidden"),
-        "{}",
-        answer.remark
-    );
-    let answer = broker.client().send(
-        SendMessageRequestHeader {
-            sys_flag: 4,
-            ..send_header("Orders", "")
-        },
-        b"x",
-    );
-    assert_eq!(answer.code, response_code::NO_PERMISSION);
+    for (sys_flag, properties) in [(4, ""), (12, ""), (12, "TRAN_MSG\u{1}true\u{2}")] {
+        let answer = broker.client().send(
+            SendMessageRequestHeader {
+                sys_flag,
+                ..send_header("Orders", properties)
+            },
+            b"x",
+        );
+        assert_eq!(answer.code, response_code::NO_PERMISSION);
+        assert!(
+            answer.remark.contains("sending transaction message is forbidden"),
+            "{}",
+            answer.remark
+        );
+    }
     assert_eq!(broker.broker.store.state().put_message_count, 0);
 }
 
