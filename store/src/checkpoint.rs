@@ -7,9 +7,11 @@
 //!   24  master_flushed_offset    for slaves; kept as it is
 //!   32  confirm_physical_offset  start of the last valid record that recovery found
 //!   40  logics_physical_offset   the last record whose entries are on disk; 0 in files of older brokers
+//!   48  everything_on_disk       the same number, if log, queues and index up to that record are on disk
 //! ```
 //!
-//! 4096 bytes; the rest is zeros.
+//! 4096 bytes; the rest is zeros. The reference neither reads nor writes the number at 48: one that differs from that at
+//! 40 is of no use any more.
 
 use std::io;
 use std::path::Path;
@@ -24,7 +26,7 @@ const FILE_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct Checkpoint {
     table: MappedTable,
-    fields: [AtomicU64; 6],
+    fields: [AtomicU64; 7],
 }
 
 /// One number of the checkpoint, by its place in the file.
@@ -40,6 +42,8 @@ pub enum CheckpointField {
     ConfirmPhysicalOffset = 4,
     /// The last record whose entries are on disk.
     LogicsPhysicalOffset = 5,
+    /// Equal to the number before, if everything up to that record is on disk.
+    EverythingOnDisk = 6,
 }
 
 impl Checkpoint {

@@ -24,6 +24,7 @@ use smallvec::SmallVec;
 use crate::mapped_file::{MappedFile, MappedFileWriter};
 use crate::mapped_file_queue::{Files, MappedFileQueue};
 use crate::offset::{PhysicalOffset, QueueOffset};
+use crate::planted_bug::{PlantedBug, is_planted};
 use crate::queue_offsets::QueueCounter;
 use crate::record::encode::{RecordStyle, patch};
 use crate::record::format::{BLANK_BYTES, MAGIC_BLANK};
@@ -153,6 +154,9 @@ impl CommitLog {
         if !numbering.holds() {
             return Err(Blocked::Renumber);
         }
+        if is_planted(PlantedBug::PublishBeforeCopy) {
+            self.end.fetch_add(records.bytes.len() as u64, Ordering::AcqRel);
+        }
         let file = writer.file_for(records.bytes.len())?;
         // The clock may go back; the log's times must not.
         let store_timestamp_ms = now_ms.max(writer.last_store_timestamp_ms);
@@ -256,6 +260,9 @@ impl CommitLog {
             // The page that was written to last time may have got more.
             let first = place(from.max(file.start()) - file.start()) / 4096 * 4096;
             let last = place(end.min(file.end()) - file.start());
+            if is_planted(PlantedBug::SkipLogFlush) {
+                continue;
+            }
             if let Err(error) = file.flush(first..last) {
                 self.fail(&format!("sync of {}: {error}", file.path().display()));
                 return Err(self.failure.get().cloned().unwrap_or_default());

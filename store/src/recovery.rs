@@ -5,7 +5,8 @@
 //! the scan begins in the file of the last of them. After a crash it begins at the first record of the file that holds
 //! the checkpoint's `logics_physical_offset`; in the directory of an older broker, whose checkpoint has none, at the
 //! newest file whose first record was stored before the checkpoint's time. Queue entries from there on are taken away
-//! first and built anew, so whatever a crash left in them does not matter. The index may need an earlier beginning: it
+//! first and built anew, so whatever a crash left in them does not matter. Where the checkpoint is this broker's own,
+//! and so says that log, queues and index are on disk up to that record, the scan begins at the record itself. The index may need an earlier beginning: it
 //! tells how far it reaches. A checkpoint of zeros says that nothing derived is on disk: then everything is scanned.
 //! `commitLogRecoverMaxNum` limits only the search by time: stopping short of a known place would leave queues with
 //! entries that a power loss took.
@@ -49,6 +50,7 @@ use crate::disk::Disk;
 use crate::dispatch::{Derived, MAX_GAP, NoArrivals, Targets};
 use crate::mapped_file::MappedFile;
 use crate::offset::{PhysicalOffset, QueueOffset};
+use crate::planted_bug::{PlantedBug, is_planted};
 use crate::put::Message;
 use crate::record::decode::{Record, decode, property_crc_matches};
 use crate::record::encode::{RecordStyle, encode, patch};
@@ -134,6 +136,9 @@ impl Recovery<'_> {
             });
         }
         let plan = self.plan();
+        if !self.is_clean && plan.queues_from != self.checkpoint.get(CheckpointField::EverythingOnDisk) {
+            self.forget_everything_on_disk()?;
+        }
         tracing::info!(?plan, is_clean = self.is_clean, "recovering");
         if !self.is_clean {
             self.cut_queues(plan.queues_from)?;
@@ -141,6 +146,7 @@ impl Recovery<'_> {
         }
         let mut scan = self.scan(plan)?;
         if !scan.damage.is_empty() {
+            self.forget_everything_on_disk()?;
             // Entries and keys of what was lost may be there: build everything that was scanned anew.
             let all = Plan {
                 queues_from: plan.scan_from,
@@ -189,6 +195,15 @@ impl Recovery<'_> {
             last: scan.last,
             damage: scan.damage,
         })
+    }
+
+    /// The log may get another end than the checkpoint knows, the queues other entries: until the next flush of everything
+    /// the number must not be believed.
+    fn forget_everything_on_disk(&self) -> Result<(), OpenError> {
+        self.checkpoint.set(CheckpointField::EverythingOnDisk, 0);
+        self.checkpoint
+            .persist()
+            .map_err(self.failed("write the checkpoint in"))
     }
 
     /// What was repaired, cut and filled again is on disk now, and the checkpoint says so: after a crash the reference
@@ -263,6 +278,9 @@ impl Recovery<'_> {
             }
             return plan;
         }
+        if let Some(plan) = self.plan_from_checkpoint(dispatched, indexed, known_bound) {
+            return plan;
+        }
         let start = if dispatched > 0 {
             self.newest_file_before(dispatched)
         } else if self.checkpoint.get(CheckpointField::LogicsMsgTimestamp) > 0 {
@@ -288,6 +306,31 @@ impl Recovery<'_> {
             plan.scan_from = plan.index_from;
         }
         plan
+    }
+
+    /// Where everything is known to be on disk up to a record, the scan begins right there; the index may have lost more.
+    fn plan_from_checkpoint(&self, dispatched: u64, indexed: u64, known_bound: u64) -> Option<Plan> {
+        let is_known = dispatched > 0 && self.checkpoint.get(CheckpointField::EverythingOnDisk) == dispatched;
+        if !is_known || !self.is_record_at(dispatched) {
+            return None;
+        }
+        let mut plan = Plan {
+            scan_from: dispatched,
+            queues_from: dispatched,
+            index_from: dispatched,
+            known_bound,
+        };
+        if self.derived.indexes_keys() && indexed <= dispatched {
+            // The last record that it knows is known whole.
+            plan.index_from = indexed.checked_sub(1).filter(|at| self.is_record_at(*at))?;
+            plan.scan_from = plan.index_from;
+        }
+        Some(plan)
+    }
+
+    fn is_record_at(&self, position: u64) -> bool {
+        self.file_at(position)
+            .is_some_and(|file| matches!(self.step(file, position), Step::Record(_)))
     }
 
     /// The oldest file that a search by time may go back to.
@@ -503,16 +546,16 @@ impl Recovery<'_> {
             return if is_whole { Step::Blank } else { Step::Invalid };
         }
         match decode(bytes) {
-            Ok(record) if self.is_believable(&record, bytes, position) => Step::Record(record),
+            Ok(record) if self.is_believable(&record, bytes, position) && !is_torn(&record, at) => {
+                Step::Record(record)
+            }
             _ => Step::Invalid,
         }
     }
 
     fn is_believable(&self, record: &Record<'_>, bytes: &[u8], position: u64) -> bool {
         let size = record.size_bytes as usize;
-        // Properties have no checksum, but a torn record ends in zeros, and no writer ends properties with one.
-        let is_torn = record.properties.ends_with('\0');
-        if record.physical_offset.0 != position || size + BLANK_BYTES > bytes.len() || is_torn {
+        if record.physical_offset.0 != position || size + BLANK_BYTES > bytes.len() {
             return false;
         }
         match (
@@ -532,6 +575,9 @@ impl Recovery<'_> {
     }
 
     fn cut_queues(&self, limit: u64) -> Result<(), OpenError> {
+        if is_planted(PlantedBug::ForgetTruncation) {
+            return Ok(());
+        }
         let queues = &self.derived.queues;
         for queue in queues.all() {
             let is_left = queue
@@ -619,6 +665,19 @@ impl Recovery<'_> {
             source,
         }
     }
+}
+
+/// Whether a part of the record never reached the disk. Topic and properties have no checksum, but of a new file what is
+/// missing are zeros up to the end of a sector, or of the record. No topic has a zero; no writer ends properties with
+/// one, and hardly any has one at all.
+fn is_torn(record: &Record<'_>, at: usize) -> bool {
+    const SECTOR_BYTES: usize = 512;
+    let properties = record.properties.as_bytes();
+    let begin = at + record.size_bytes as usize - properties.len();
+    let first_end = begin.next_multiple_of(SECTOR_BYTES) - begin;
+    let ends = (first_end..properties.len()).step_by(SECTOR_BYTES);
+    let is_zero_before = |end: usize| end > 0 && properties[end - 1] == 0;
+    record.topic.contains('\0') || ends.chain([properties.len()]).any(is_zero_before)
 }
 
 /// The first record of a file, without its checksum: for choosing a file.

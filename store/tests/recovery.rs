@@ -392,6 +392,53 @@ fn messages_of_the_checkpoints_millisecond_come_back() {
     assert_eq!(numbers(&bench.open()), (0..40).collect::<Vec<_>>());
 }
 
+#[test]
+fn a_sector_missing_in_a_records_properties_costs_that_record() {
+    let bench = Bench::small();
+    let store = bench.open();
+    let long = "v".repeat(1500);
+    let text = properties(&[("UNIQ_KEY", "k0"), ("long", &long), ("last", "x")]);
+    store.put(&message("T", 0, &text, b"message-0000-")).unwrap();
+    let second = store.put(&message("T", 0, "", b"message-0001-")).unwrap();
+    drop(store);
+    edit(&bench, 0, |bytes| bytes[512..1024].fill(0));
+    let store = bench.open();
+    let (begin, end) = (PhysicalOffset(0), second.physical_offset);
+    assert_eq!(store.damage(), [Damage { begin, end }]);
+    assert_eq!(numbers(&store), [1]);
+}
+
+/// With files of a gigabyte, the file that holds the checkpoint's record is most of the log.
+#[test]
+fn recovery_reads_only_what_the_checkpoint_leaves_open() {
+    let bench = Bench::with(|config| {
+        config.mapped_file_size_commit_log = 1 << 16;
+        config.max_hash_slot_num = 16;
+        config.max_index_num = 1000;
+    });
+    let places = filled(&bench, 100);
+    let store = bench.open();
+    flush_all(&store, &bench);
+    for number in 100..120 {
+        put(&store, number);
+    }
+    dispatch(&store, &bench);
+    drop(store);
+    // Damage before the checkpoint's record is not looked for, damage behind it is.
+    edit(&bench, places[50], |bytes| bytes[..8].fill(0xff));
+    edit(&bench, places[100], |bytes| bytes[..8].fill(0xff));
+    let store = bench.open();
+    let (begin, end) = (PhysicalOffset(places[100]), store.damage()[0].end);
+    assert_eq!(store.damage(), [Damage { begin, end }]);
+    let expected: Vec<usize> = (0..120).filter(|number| ![50, 100].contains(number)).collect();
+    assert_eq!(numbers(&store), expected);
+    for number in [0, 49, 99, 101, 119] {
+        let mut found = Vec::new();
+        store.query_by_key("T", &format!("k{number}"), None, 8, 0, i64::MAX, &mut found);
+        assert!(!found.is_empty(), "k{number}");
+    }
+}
+
 /// The reference, after a crash, deletes every index file that ends later than the checkpoint says, wherever it stands.
 #[test]
 fn a_recovered_index_leaves_no_hole_when_the_reference_recovers_it() {

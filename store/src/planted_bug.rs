@@ -1,0 +1,75 @@
+//! Deliberate bugs, one at a time, to show that the simulation finds them.
+//!
+//! The code asks [`is_planted`] at the place that a bug breaks. Without the feature `sim` the answer is a constant and
+//! nothing is left of the question; with it, a test plants a bug for its own thread. What they break belongs to the
+//! promises of `docs/durability.md`; `broker/tests/simulation/` finds each within a bounded number of seeds.
+
+/// A mistake that somebody could make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// The log says that it is flushed, and no sync was made.
+    SkipLogFlush,
+    /// The checkpoint says that the queues are on disk, and they are not.
+    SkipQueueFlush,
+    /// The log's end is moved before it is known that the record has room, and copied.
+    PublishBeforeCopy,
+    /// Recovery leaves in the queues what the log lost.
+    ForgetTruncation,
+    /// The first key of a message is not indexed.
+    DropIndexEntry,
+    /// The consumers' offsets count as written, and are not.
+    LoseOffsetWrite,
+    /// A sender who waits for the disk is told at once.
+    AcknowledgeEarly,
+    /// A pull that waits is not told of the message it waits for.
+    ForgetParkedPull,
+    /// The delay levels' progress is written before the delivered messages are on disk.
+    DelayProgressAhead,
+}
+
+impl PlantedBug {
+    /// All of them.
+    pub const ALL: [PlantedBug; 9] = [
+        PlantedBug::SkipLogFlush,
+        PlantedBug::SkipQueueFlush,
+        PlantedBug::PublishBeforeCopy,
+        PlantedBug::ForgetTruncation,
+        PlantedBug::DropIndexEntry,
+        PlantedBug::LoseOffsetWrite,
+        PlantedBug::AcknowledgeEarly,
+        PlantedBug::ForgetParkedPull,
+        PlantedBug::DelayProgressAhead,
+    ];
+}
+
+/// Whether the code is to make this mistake.
+#[cfg(not(any(test, feature = "sim")))]
+#[inline(always)]
+pub const fn is_planted(_bug: PlantedBug) -> bool {
+    false
+}
+
+#[cfg(any(test, feature = "sim"))]
+pub use simulated::{is_planted, plant};
+
+#[cfg(any(test, feature = "sim"))]
+mod simulated {
+    use std::cell::Cell;
+
+    use super::PlantedBug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<PlantedBug>> = const { Cell::new(None) };
+    }
+
+    /// Plants a bug in whatever this thread runs from now on, in place of the one before.
+    pub fn plant(bug: Option<PlantedBug>) {
+        PLANTED.set(bug);
+    }
+
+    /// Whether the code is to make this mistake.
+    #[inline]
+    pub fn is_planted(bug: PlantedBug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
