@@ -19,6 +19,7 @@ use common::clock::{Clock, Now};
 use common::service::{Next, Service, Waker};
 use remoting::connection::Connection;
 use remoting::request::ParkedRequest;
+use store::planted_bug::{PlantedBug, is_planted};
 use store::{Arrival, ArrivalListener};
 
 use crate::filter::expression::ExpressionFilter;
@@ -201,6 +202,9 @@ impl PullHold {
 
 impl ArrivalListener for PullHold {
     fn arrived(&self, arrival: &Arrival<'_>) {
+        if is_planted(PlantedBug::ForgetParkedPull) {
+            return;
+        }
         let offset = i64::try_from(arrival.queue_offset.0).unwrap_or(i64::MAX);
         self.resume_where(arrival.topic, arrival.queue_id, |waiting| {
             if waiting.offset > offset || waiting.filter.accepts(arrival) {

@@ -25,6 +25,7 @@ use common::properties::Live;
 use dashmap::DashMap;
 use remoting::body::{ConsumerOffsetFile, DataVersion};
 use store::MessageStoreConfig;
+use store::planted_bug::{PlantedBug, is_planted};
 
 use super::persist::{ConfigDirectory, PersistError, Table, TableFile};
 use crate::config::BrokerConfig;
@@ -504,6 +505,9 @@ impl Table for ConsumerOffsets {
     }
 
     fn flush(&self) -> Result<(), PersistError> {
+        if is_planted(PlantedBug::LoseOffsetWrite) {
+            return Ok(());
+        }
         self.file.flush_with(|| Ok(self.snapshot()))
     }
 }

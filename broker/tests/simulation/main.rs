@@ -19,6 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use store::planted_bug::{PlantedBug, plant};
 use world::World;
 
 /// What is wrong.
@@ -42,7 +43,10 @@ fn steps() -> u64 {
     setting("SIM_STEPS").unwrap_or(50)
 }
 
-/// Runs a seed to its end. Gives the steps, and what went wrong.
+/// Seeds within which a planted bug must be found.
+const SEEDS_FOR_A_BUG: u64 = 300;
+
+/// Runs a seed to its end. Gives the steps, the last of which sums up the disk, and what went wrong.
 fn run(seed: u64, steps: u64) -> (Vec<String>, Result<(), Violation>) {
     let mut world = World::new(seed);
     world.prints = setting("SIM_SEED").is_some();
@@ -52,6 +56,8 @@ fn run(seed: u64, steps: u64) -> (Vec<String>, Result<(), Violation>) {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(format!("panic: {}", text.unwrap_or_default()))
     });
+    let digest = world.digest_of_disk();
+    world.note(format!("the disk's digest is {digest:08x}"));
     (world.take_trace(), outcome)
 }
 
@@ -102,4 +108,25 @@ fn the_same_seed_gives_the_same_run() {
         assert_eq!(first, second, "seed {seed}");
         assert!(first.0.len() > 60);
     }
+}
+
+/// The checks can fail: each mistake that somebody could make is found, and soon.
+#[test]
+fn every_planted_bug_is_found() {
+    let find = |bug: PlantedBug| {
+        plant(Some(bug));
+        (0..SEEDS_FOR_A_BUG).find_map(|seed| run(seed, steps()).1.err().map(|violation| (seed, violation)))
+    };
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let searches = PlantedBug::ALL.map(|bug| (bug, scope.spawn(move || find(bug))));
+        searches.map(|(bug, search)| (bug, search.join().unwrap())).into()
+    });
+    for (bug, found) in &found {
+        println!("{bug:?}: {found:?}");
+    }
+    let missed: Vec<_> = found.iter().filter(|(_, found)| found.is_none()).collect();
+    assert!(
+        missed.is_empty(),
+        "not found in {SEEDS_FOR_A_BUG} seeds: {missed:?}"
+    );
 }

@@ -179,6 +179,11 @@ impl Model {
             .is_some_and(|end| record.at < *end)
     }
 
+    /// The process was killed and nothing else: all that it wrote is there.
+    pub fn keep_what_is_written(&mut self) {
+        self.flushed = self.log_end;
+    }
+
     /// The record at a place.
     pub fn at(&self, at: u64) -> Option<&Logged> {
         let index = self.log.binary_search_by_key(&at, |record| record.at).ok()?;

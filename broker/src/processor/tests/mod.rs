@@ -16,7 +16,6 @@ mod query;
 mod reply;
 mod send;
 mod send_back;
-mod static_topic;
 mod transaction;
 
 use std::borrow::Cow;

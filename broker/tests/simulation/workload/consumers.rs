@@ -1,0 +1,163 @@
+//! Consumers pull and commit; an operator sets them back.
+
+use remoting::codes::{request_code, response_code};
+use remoting::header::{
+    PullMessageRequestHeader, ResetOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
+};
+use remoting::request::OutgoingRequest;
+
+use super::{GROUPS, TAGS, connection, must_succeed, note_answer, nothing, random_queue};
+use crate::checks;
+use crate::model::{ParkedPull, Progress};
+use crate::world::World;
+use crate::{Violation, ensure};
+
+pub fn pull(world: &mut World) -> Result<(), Violation> {
+    let Some(queue) = random_queue(world) else {
+        return Ok(());
+    };
+    let end = world.model.visible_end(&queue) as i64;
+    let offset = match world.below(4) {
+        0 => i64::from(world.below(end as i32 + 2)),
+        1 => (end - 3).max(0),
+        _ => end,
+    };
+    let tag = (world.below(3) == 0).then(|| TAGS[world.below(2) as usize]);
+    let group = GROUPS[world.below(2) as usize];
+    let suspend = if world.below(3) == 0 { 0 } else { 2 };
+    let header = PullMessageRequestHeader {
+        consumer_group: group.into(),
+        topic: queue.0.as_str().into(),
+        queue_id: queue.1,
+        queue_offset: offset,
+        max_msg_nums: 1 + world.below(16),
+        sys_flag: 4 | suspend,
+        suspend_timeout_millis: 15_000,
+        subscription: Some(tag.unwrap_or("*").into()),
+        ..Default::default()
+    };
+    let request = OutgoingRequest::new(request_code::PULL_MESSAGE).header(&header);
+    let connection = connection(world);
+    let (opaque, answer) = world.call(connection, request);
+    note_answer(
+        world,
+        &format!("pull {opaque} of {queue:?} from {offset} {tag:?}"),
+        answer.as_ref(),
+    );
+    let now_ms = common::clock::Clock::wall_ms(&*world.clock);
+    let pull = ParkedPull {
+        connection,
+        opaque,
+        queue: queue.clone(),
+        offset,
+        tag,
+        deadline_ms: now_ms + 15_000,
+    };
+    match answer {
+        Some(answer) => {
+            if answer.remark == "OFFSET_RESET" {
+                let key = (group.to_owned(), queue);
+                world.model.resets.remove(&key);
+                world.model.told_resets.insert(key);
+            }
+            checks::is_pull_right(&world.model, &pull, &answer)?;
+        }
+        None => {
+            ensure!(suspend != 0, "pull {opaque} waits and must not");
+            world.model.parked.push(pull);
+        }
+    }
+    checks::after_step(world, &nothing(), None)
+}
+
+pub fn commit(world: &mut World) -> Result<(), Violation> {
+    let Some(queue) = random_queue(world) else {
+        return Ok(());
+    };
+    let group = GROUPS[world.below(2) as usize].to_owned();
+    let key = (group.clone(), queue.clone());
+    let present = world
+        .model
+        .offsets
+        .get(&key)
+        .and_then(|progress| progress.values.last().copied());
+    let offset = present.unwrap_or(0) + i64::from(1 + world.below(5));
+    let header = UpdateConsumerOffsetRequestHeader {
+        consumer_group: group.as_str().into(),
+        topic: queue.0.as_str().into(),
+        queue_id: queue.1,
+        commit_offset: offset,
+        logical: None,
+    };
+    let request = OutgoingRequest::new(request_code::UPDATE_CONSUMER_OFFSET).header(&header);
+    let connection = connection(world);
+    let (_, answer) = world.call(connection, request);
+    note_answer(
+        world,
+        &format!("commit {offset} by {group} in {queue:?}"),
+        answer.as_ref(),
+    );
+    let answer = answer.ok_or("a commit was not answered")?;
+    ensure!(answer.code == response_code::SUCCESS, "commit: {}", answer.remark);
+    let wanted = if answer.remark == "Offset has been previously reset" {
+        ensure!(
+            world.model.resets.contains(&key),
+            "a commit was ignored for a reset that never was"
+        );
+        present
+    } else {
+        let progress = world.model.offsets.entry(key).or_insert_with(|| Progress {
+            values: Vec::new(),
+            may_be_missing: true,
+        });
+        progress.values.push(offset);
+        Some(offset)
+    };
+    let found = checks::query_offset(world, &group, &queue)?;
+    ensure!(found == wanted, "committed {wanted:?}, the broker says {found:?}");
+    checks::after_step(world, &nothing(), None)
+}
+
+/// An operator sets a group back.
+pub fn reset(world: &mut World) -> Result<(), Violation> {
+    let Some(queue) = random_queue(world).filter(|_| !world.power_is_failing) else {
+        return Ok(());
+    };
+    let min = world.store().min_offset(&queue.0, queue.1).max(0);
+    let end = world.model.visible_end(&queue) as i64;
+    let offset = min + i64::from(world.below((end - min) as i32 + 1));
+    let group = GROUPS[world.below(2) as usize].to_owned();
+    let header = ResetOffsetRequestHeader {
+        group: group.clone(),
+        topic: queue.0.clone(),
+        queue_id: queue.1,
+        offset: Some(offset),
+        timestamp: -1,
+        is_force: true,
+    };
+    must_succeed(
+        world,
+        OutgoingRequest::new(request_code::INVOKE_BROKER_TO_RESET_OFFSET).header(&header),
+    )?;
+    world.note(format!("  reset {group} in {queue:?} to {offset}"));
+    let key = (group, queue);
+    world
+        .model
+        .offsets
+        .entry(key.clone())
+        .or_default()
+        .values
+        .push(offset);
+    world.model.resets.insert(key);
+    offsets_are_durable(world);
+    checks::after_step(world, &nothing(), None)
+}
+
+/// What was committed so far survives.
+pub fn offsets_are_durable(world: &mut World) {
+    world.model.told_resets.clear();
+    for progress in world.model.offsets.values_mut() {
+        progress.may_be_missing = false;
+        progress.values.drain(..progress.values.len() - 1);
+    }
+}

@@ -1,0 +1,152 @@
+//! What happens to the broker: the seed picks one operation after another, from a table.
+//!
+//! | file | operations |
+//! |---|---|
+//! | `sends` | messages come in |
+//! | `consumers` | pulls, commits, resets |
+//! | `topics` | operators change topics |
+//! | `services` | ticks, time, retention |
+//! | `faults` | the disk fails, the broker lives on |
+//! | `stops` | clean stops, kills, power failures |
+//!
+//! An operation asks something of the world, takes what came of it into the model, and ends with
+//! [`checks::after_step`]. A new one is a function and a row in [`OPERATIONS`].
+
+mod consumers;
+mod faults;
+mod sends;
+mod services;
+mod stops;
+mod topics;
+
+use std::time::Duration;
+
+use remoting::body::SubscriptionGroupConfig;
+use remoting::body::fastjson;
+use remoting::codes::{request_code, response_code};
+use remoting::request::OutgoingRequest;
+
+use crate::checks::{self, Expect};
+use crate::model::Queue;
+use crate::world::{Answer, CONNECTIONS, TICKS, Tick, World};
+use crate::{Violation, ensure};
+
+const GROUPS: [&str; 2] = ["GroupA", "GroupB"];
+const TOPICS: [&str; 3] = ["TopicA", "TopicB", "TopicC"];
+const TAGS: [&str; 2] = ["red", "blue"];
+
+/// Something that can happen: how often, in comparison, and what.
+type Operation = (i32, fn(&mut World) -> Result<(), Violation>);
+
+/// Everything that can happen.
+const OPERATIONS: &[Operation] = &[
+    (280, sends::send),
+    (60, sends::send_batch),
+    (60, sends::send_back),
+    (130, consumers::pull),
+    (80, consumers::commit),
+    (10, consumers::reset),
+    (180, services::tick),
+    (70, services::advance),
+    (30, services::deliver),
+    (20, services::retention),
+    (20, topics::change_topics),
+    (20, faults::full_disk),
+    (20, faults::failing_disk),
+    (20, stops::write_back),
+    (20, stops::restart),
+    (20, stops::kill),
+    (20, stops::fail_power),
+    (30, stops::crash),
+];
+
+/// Runs the world for so many steps, then lets every delay pass and looks at everything.
+pub fn run(world: &mut World, steps: u64) -> Result<(), Violation> {
+    world.open()?;
+    prepare(world)?;
+    for step in 0..steps {
+        world.note(format!("{step}"));
+        one_step(world)?;
+    }
+    finish(world)
+}
+
+fn prepare(world: &mut World) -> Result<(), Violation> {
+    for group in GROUPS {
+        let body =
+            fastjson::to_vec(&SubscriptionGroupConfig::new(group)).map_err(|error| error.to_string())?;
+        let request = OutgoingRequest::new(request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).body(body);
+        must_succeed(world, request)?;
+    }
+    for topic in &TOPICS[..2] {
+        topics::create_topic(world, topic)?;
+    }
+    checks::after_step(world, &nothing(), None)
+}
+
+fn one_step(world: &mut World) -> Result<(), Violation> {
+    let sum = OPERATIONS.iter().map(|(weight, _)| weight).sum();
+    let mut number = world.below(sum);
+    for (weight, operation) in OPERATIONS {
+        number -= weight;
+        if number < 0 {
+            return operation(world);
+        }
+    }
+    Ok(())
+}
+
+/// Lets every delay pass, with all services running, and looks at everything.
+fn finish(world: &mut World) -> Result<(), Violation> {
+    world.note("end");
+    if world.power_is_failing {
+        stops::crash(world)?;
+    }
+    for _ in 0..2 {
+        world.clock.advance(Duration::from_secs(7_300));
+        for tick in TICKS {
+            services::run_tick(world, tick, false)?;
+        }
+        services::run_tick(world, Tick::Flush, false)?;
+        services::run_tick(world, Tick::Dispatch, false)?;
+    }
+    checks::delayed_messages_arrived(world)?;
+    checks::everything(world)?;
+    stops::restart(world)
+}
+
+fn nothing() -> Expect {
+    Expect::Records(Vec::new())
+}
+
+fn random_queue(world: &World) -> Option<Queue> {
+    let topics: Vec<_> = world.model.topics.iter().collect();
+    let index = world.below(i32::try_from(topics.len()).unwrap_or(0)) as usize;
+    let (topic, queues) = topics.get(index)?;
+    Some(((*topic).clone(), world.below(**queues)))
+}
+
+fn connection(world: &World) -> usize {
+    world.below(CONNECTIONS as i32) as usize
+}
+
+fn note_answer(world: &mut World, what: &str, answer: Option<&Answer>) {
+    let end = world.model.log_end;
+    let outcome = answer.map_or("waits".to_owned(), |answer| {
+        format!("{} {}", answer.code, answer.remark)
+    });
+    world.note(format!("  {what} (log ends at {end}): {outcome}"));
+}
+
+fn must_succeed(world: &mut World, request: OutgoingRequest) -> Result<(), Violation> {
+    let code = request.code;
+    let (_, answer) = world.call(0, request);
+    let answer = answer.ok_or_else(|| format!("request {code} was not answered"))?;
+    ensure!(
+        answer.code == response_code::SUCCESS,
+        "request {code}: {} {}",
+        answer.code,
+        answer.remark
+    );
+    Ok(())
+}

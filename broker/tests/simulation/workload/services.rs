@@ -1,0 +1,111 @@
+//! Services tick in any order, and time passes.
+
+use std::time::Duration;
+
+use super::consumers::offsets_are_durable;
+use super::nothing;
+use crate::checks::{self, Expect};
+use crate::world::{TICKS, Tick, World};
+use crate::{Violation, ensure};
+
+pub fn tick(world: &mut World) -> Result<(), Violation> {
+    let tick = match world.below(16) {
+        number @ 0..=10 => TICKS[number as usize],
+        11 | 12 => Tick::Flush,
+        _ => Tick::Dispatch,
+    };
+    run_tick(world, tick, false)
+}
+
+pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Violation> {
+    world.note(format!("  tick {tick:?}"));
+    world.tick(tick, stopping)?;
+    let expect = if tick == Tick::Delay {
+        Expect::Deliveries
+    } else {
+        nothing()
+    };
+    checks::after_step(world, &expect, None)?;
+    if world.power_is_failing {
+        return Ok(());
+    }
+    match tick {
+        Tick::Flush if world.is_sync => {
+            ensure!(
+                world.model.unanswered.is_empty(),
+                "flushed, and senders still wait"
+            );
+        }
+        Tick::Dispatch => {
+            let reached = if world.is_sync {
+                world.model.flushed
+            } else {
+                world.model.log_end
+            };
+            ensure!(
+                world.model.dispatched == reached,
+                "dispatch stopped before {reached}"
+            );
+        }
+        Tick::PullExpiry => checks::no_pull_is_overdue(world)?,
+        Tick::Persist => {
+            let now = world.monotonic();
+            if stopping || now >= world.offsets_due {
+                offsets_are_durable(world);
+                world.offsets_due = now + Duration::from_secs(5);
+            }
+            if stopping || now >= world.delays_due {
+                let model = &mut world.model;
+                // A level that has not delivered since a crash may have gone back to what was durable before.
+                let certain = model
+                    .delivered
+                    .iter()
+                    .filter(|(level, _)| !model.may_repeat.contains(level));
+                let certain: Vec<_> = certain.map(|(level, next)| (*level, *next)).collect();
+                model.delivered_durable.extend(certain);
+                world.delays_due = now + Duration::from_secs(10);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+pub fn advance(world: &mut World) -> Result<(), Violation> {
+    let ms = match world.below(4) {
+        0 => world.below(20_000),
+        1 => world.below(5_000),
+        _ => world.below(600),
+    };
+    world.note(format!("  {ms} ms pass"));
+    world
+        .clock
+        .advance(Duration::from_millis(ms.unsigned_abs().into()));
+    Ok(())
+}
+
+/// Delayed messages become due and are delivered, and the progress is written now and then.
+pub fn deliver(world: &mut World) -> Result<(), Violation> {
+    run_tick(world, Tick::Dispatch, false)?;
+    let ms = 1_000 + world.below(12_000);
+    world.note(format!("  {ms} ms pass"));
+    world
+        .clock
+        .advance(Duration::from_millis(ms.unsigned_abs().into()));
+    run_tick(world, Tick::Delay, false)?;
+    if world.below(2) == 0 {
+        run_tick(world, Tick::Persist, false)?;
+    }
+    Ok(())
+}
+
+/// The disk is nearly full for a while: old files go.
+pub fn retention(world: &mut World) -> Result<(), Violation> {
+    world.disk.set_used_percent(88);
+    let result = run_tick(world, Tick::Retention, false);
+    world.disk.set_used_percent(10);
+    let min = world.model.log_min;
+    world.note(format!("  the log begins at {min}"));
+    result?;
+    run_tick(world, Tick::Retention, false)
+}
