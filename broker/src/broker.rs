@@ -8,6 +8,7 @@
 //!     ├── topics, groups, consumer_offsets, delay_offsets,
 //!     │   consumer_filters                                     each its own lock and its own file
 //!     ├── transactions   half messages, their ends, their metrics
+//!     ├── static_topics  mappings of queues that move between brokers, their file, the other brokers
 //!     ├── producers, consumers, queue_locks                    who is connected
 //!     ├── pull_hold, delay_arrivals                            told of arrivals by the store
 //!     └── stats, registration, random, unique_keys
@@ -35,8 +36,11 @@ use crate::delay::levels::DelayArrivals;
 use crate::hold::pull::PullHold;
 use crate::namesrv_link::RegistrationWaker;
 use crate::registry::{
-    ConfigDirectory, ConsumerFilters, ConsumerOffsets, DelayOffsets, Groups, Topics, TransactionMetrics,
+    ConfigDirectory, ConsumerFilters, ConsumerOffsets, DelayOffsets, Groups, QueueMappings, Topics,
+    TransactionMetrics,
 };
+use crate::static_topic::StaticTopics;
+use crate::static_topic::peers::Peers;
 use crate::stats::BrokerStats;
 use crate::transaction::Transactions;
 use crate::transaction::transactions::TransactionParts;
@@ -57,6 +61,7 @@ pub struct Broker {
     pub(crate) delay_offsets: Arc<DelayOffsets>,
     pub(crate) consumer_filters: Arc<ConsumerFilters>,
     pub(crate) transaction_metrics: Arc<TransactionMetrics>,
+    pub(crate) static_topics: StaticTopics,
 
     pub(crate) producers: Arc<Producers>,
     pub(crate) consumers: Arc<Consumers>,
@@ -110,7 +115,7 @@ impl Broker {
             arrivals: Arc::new(Arrivals(Arc::clone(&pull_hold), Arc::clone(&delay_arrivals))),
         })
         .context("open the store")?;
-        let registries = Registries::open(&directory, &config, &store_config.get(), &clock)
+        let registries = Registries::open(&directory, &identity, &config, &store_config.get(), &clock)
             .with_context(|| format!("read the registries in {directory}"))?;
         let registration = RegistrationWaker::new();
         let topics_changed = registration.clone();
@@ -149,6 +154,10 @@ impl Broker {
             delay_offsets: registries.delay_offsets,
             consumer_filters: registries.consumer_filters,
             transaction_metrics: registries.transaction_metrics,
+            static_topics: StaticTopics {
+                mappings: registries.queue_mappings,
+                peers: Peers::new(Arc::clone(&config)),
+            },
             producers,
             consumers,
             queue_locks: Arc::new(QueueLocks::new()),
@@ -195,11 +204,13 @@ struct Registries {
     delay_offsets: Arc<DelayOffsets>,
     consumer_filters: Arc<ConsumerFilters>,
     transaction_metrics: Arc<TransactionMetrics>,
+    queue_mappings: Arc<QueueMappings>,
 }
 
 impl Registries {
     fn open(
         directory: &ConfigDirectory,
+        identity: &Identity,
         config: &Arc<Live<BrokerConfig>>,
         store_config: &MessageStoreConfig,
         clock: &Arc<dyn Clock>,
@@ -212,6 +223,7 @@ impl Registries {
             delay_offsets: Arc::new(DelayOffsets::open(directory, clock(), config())?),
             consumer_filters: Arc::new(ConsumerFilters::open(directory, clock(), config())?),
             transaction_metrics: Arc::new(TransactionMetrics::open(directory, clock())?),
+            queue_mappings: Arc::new(QueueMappings::open(directory, clock(), &identity.broker_name)?),
         })
     }
 }

@@ -10,7 +10,7 @@
 //!   filter/     who wants which message       delay/      messages that wait
 //!   metrics/    what /metrics and /healthz say
 //!   stats       what was done, how fast       transaction/  messages that wait for a word
-//!                                             namesrv_link  registration with the name servers
+//!   static_topic/  queues that move           namesrv_link  registration with the name servers
 //! ```
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod registry;
 pub mod routes;
 pub mod running;
 pub mod services;
+mod static_topic;
 pub mod stats;
 pub mod transaction;
 

@@ -41,8 +41,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BrokerConfig, Identity, NettyClientConfig, namesrv_addresses};
-use crate::registry::Topics;
 use crate::registry::topics::perm;
+use crate::registry::{QueueMappings, Topics};
 
 /// The least and the longest time between two registrations. Reference: `BrokerController.start`.
 const PERIOD_MS: std::ops::RangeInclusive<i32> = 10_000..=60_000;
@@ -159,6 +159,8 @@ pub struct LinkOptions {
     pub client_config: NettyClientConfig,
     /// What is registered.
     pub topics: Arc<Topics>,
+    /// The queues of static topics that are told with them. A change of these raises the version of the topics.
+    pub mappings: Arc<QueueMappings>,
     /// Who asks for registrations.
     pub waker: RegistrationWaker,
 }
@@ -577,6 +579,13 @@ impl Registrar {
                         )
                     })
                     .collect(),
+                topic_queue_mapping_info_map: topics
+                    .iter()
+                    .filter_map(|topic| {
+                        let info = self.options.mappings.info(&topic.topic_name)?;
+                        Some((topic.topic_name.clone(), info))
+                    })
+                    .collect(),
                 ..TopicConfigAndMappingSerializeWrapper::default()
             },
             ..RegisterBrokerBody::default()
@@ -783,8 +792,10 @@ mod tests {
         change(&mut config);
         let config = Arc::new(Live::new(config));
         let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+        let config_directory = crate::registry::ConfigDirectory::on_host(directory.path());
+        let mappings = QueueMappings::open(&config_directory, clock.clone(), "broker-a").unwrap();
         let topics = Topics::open(
-            &crate::registry::ConfigDirectory::on_host(directory.path()),
+            &config_directory,
             clock,
             Arc::clone(&config),
             &MessageStoreConfig::default(),
@@ -807,6 +818,7 @@ mod tests {
             config,
             client_config: NettyClientConfig::default(),
             topics,
+            mappings: Arc::new(mappings),
             waker,
         };
         Broker {

@@ -39,6 +39,7 @@ routes! { Broker;
 
     UPDATE_AND_CREATE_TOPIC                  => CreateTopicRequestHeader,                  admin::topic::update_and_create,       blocking;
     UPDATE_AND_CREATE_TOPIC_LIST             => NoHeader,                                  admin::topic::update_and_create_list,  blocking;
+    UPDATE_AND_CREATE_STATIC_TOPIC           => CreateTopicRequestHeader,                  admin::topic::update_and_create_static, blocking;
     DELETE_TOPIC_IN_BROKER                   => DeleteTopicRequestHeader,                  admin::topic::delete,                  blocking;
     GET_TOPIC_CONFIG                         => GetTopicConfigRequestHeader,               admin::topic::config,                  inline;
     GET_ALL_TOPIC_CONFIG                     => GetAllTopicConfigRequestHeader,            admin::topic::all_configs,             blocking;
@@ -74,12 +75,19 @@ routes! { Broker;
     QUERY_CONSUME_QUEUE                      => QueryConsumeQueueRequestHeader,            admin::message::query_consume_queue,   blocking;
     UPDATE_BROKER_CONFIG                     => NoHeader,                                  admin::config::update,                 blocking;
     GET_BROKER_CONFIG                        => NoHeader,                                  admin::config::get,                    blocking;
+    CHECK_ROCKSDB_CQ_WRITE_PROGRESS          => CheckRocksdbCqWriteProgressRequestHeader,  admin::config::check_rocksdb_queues,   inline;
     EXPORT_ROCKSDB_CONFIG_TO_JSON            => ExportRocksDbConfigToJsonRequestHeader,    admin::config::export_to_json,         blocking;
     GET_BROKER_RUNTIME_INFO                  => NoHeader,                                  admin::stats::runtime_info,            blocking;
     VIEW_BROKER_STATS_DATA                   => ViewBrokerStatsDataRequestHeader,          admin::stats::view,                    inline;
     GET_BROKER_HA_STATUS                     => NoHeader,                                  admin::stats::ha_status,               blocking;
     RESET_MASTER_FLUSH_OFFSET                => ResetMasterFlushOffsetHeader,              admin::stats::reset_master_flush_offset, inline;
     GET_BROKER_EPOCH_CACHE                   => NoHeader,                                  admin::stats::epoch_cache,             inline;
+    GET_BROKER_LITE_INFO                     => NoHeader,                                  admin::lite::broker_info,              blocking;
+    GET_PARENT_TOPIC_INFO                    => GetParentTopicInfoRequestHeader,           admin::lite::parent_topic_info,        inline;
+    GET_LITE_TOPIC_INFO                      => GetLiteTopicInfoRequestHeader,             admin::lite::topic_info,               inline;
+    GET_LITE_CLIENT_INFO                     => GetLiteClientInfoRequestHeader,            admin::lite::client_info,              inline;
+    GET_LITE_GROUP_INFO                      => GetLiteGroupInfoRequestHeader,             admin::lite::group_info,               inline;
+    TRIGGER_LITE_DISPATCH                    => TriggerLiteDispatchRequestHeader,          admin::lite::trigger_dispatch,         inline;
 
     unsupported:
         QUERY_BROKER_OFFSET, GET_TOPIC_CONFIG_LIST, GET_TOPIC_NAME_LIST, TRIGGER_DELETE_FILES,
@@ -94,8 +102,8 @@ routes! { Broker;
         GET_SYSTEM_TOPIC_LIST_FROM_NS, GET_UNIT_TOPIC_LIST, GET_HAS_UNIT_SUB_TOPIC_LIST,
         GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST, UPDATE_NAMESRV_CONFIG, GET_NAMESRV_CONFIG, QUERY_DATA_VERSION,
         PUSH_REPLY_MESSAGE_TO_CLIENT, ADD_WRITE_PERM_OF_BROKER,
-        CHECK_ROCKSDB_CQ_WRITE_PROGRESS, RECALL_MESSAGE, QUERY_ASSIGNMENT, SET_MESSAGE_REQUEST_MODE,
-        GET_ALL_MESSAGE_REQUEST_MODE, UPDATE_AND_CREATE_STATIC_TOPIC, GET_BROKER_MEMBER_GROUP, ADD_BROKER,
+        RECALL_MESSAGE, QUERY_ASSIGNMENT, SET_MESSAGE_REQUEST_MODE,
+        GET_ALL_MESSAGE_REQUEST_MODE, GET_BROKER_MEMBER_GROUP, ADD_BROKER,
         REMOVE_BROKER, BROKER_HEARTBEAT, NOTIFY_MIN_BROKER_ID_CHANGE, EXCHANGE_BROKER_HA_INFO,
         CONTROLLER_ALTER_SYNC_STATE_SET, CONTROLLER_ELECT_MASTER, CONTROLLER_REGISTER_BROKER,
         CONTROLLER_GET_REPLICA_INFO, CONTROLLER_GET_METADATA_INFO, CONTROLLER_GET_SYNC_STATE_DATA,
@@ -108,8 +116,7 @@ routes! { Broker;
         AUTH_CREATE_ACL, AUTH_UPDATE_ACL, AUTH_DELETE_ACL, AUTH_GET_ACL, AUTH_LIST_ACL, SWITCH_TIMER_ENGINE,
         POP_MESSAGE, ACK_MESSAGE, PEEK_MESSAGE, CHANGE_MESSAGE_INVISIBLETIME, NOTIFICATION, POLLING_INFO,
         POP_ROLLBACK, POP_LITE_MESSAGE, LITE_SUBSCRIPTION_CTL, ACK_LITE_MESSAGE, NOTIFY_UNSUBSCRIBE_LITE,
-        GET_BROKER_LITE_INFO, GET_PARENT_TOPIC_INFO, GET_LITE_TOPIC_INFO, GET_LITE_CLIENT_INFO,
-        GET_LITE_GROUP_INFO, TRIGGER_LITE_DISPATCH, BATCH_ACK_MESSAGE;
+        BATCH_ACK_MESSAGE;
     fast_port_refuses: PULL_MESSAGE, LITE_PULL_MESSAGE;
 }
 

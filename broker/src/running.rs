@@ -92,6 +92,7 @@ pub async fn start(
         config: Arc::clone(&broker.config),
         client_config: settings.client.clone(),
         topics: Arc::clone(&broker.topics),
+        mappings: Arc::clone(&broker.static_topics.mappings),
         waker: broker.registration.clone(),
     });
     if let (Some(http), Some(latencies)) = (&http, latencies) {

@@ -103,6 +103,7 @@ fn persist(broker: &Broker, waker: &PersistWaker) -> Persist {
     Persist::new(waker)
         .on_change(broker.topics.clone())
         .on_change(broker.groups.clone())
+        .on_change(broker.static_topics.mappings.clone())
         .every(offsets_period, broker.consumer_offsets.clone())
         .every(delay_period, broker.delay_offsets.clone())
         .every(FILTERS_PERIOD, broker.consumer_filters.clone())

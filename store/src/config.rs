@@ -61,7 +61,8 @@ properties! {
         /// Size of one ConsumeQueue extension file in bytes.
         "mappedFileSizeConsumeQueueExt" mapped_file_size_consume_queue_ext: usize = 48 * 1024 * 1024, restart;
         /// Bits of the filter bit map in an extension record.
-        "bitMapLengthConsumeQueueExt" bit_map_length_consume_queue_ext: i32 = 64, restart;
+        // What the reference's Bloom filter of 32 consumers and 20 % false hits needs; it puts that over the 64 of the struct.
+        "bitMapLengthConsumeQueueExt" bit_map_length_consume_queue_ext: i32 = 112, restart;
         /// Hash slots of one index file. Must stay what it was.
         "maxHashSlotNum" max_hash_slot_num: u32 = 5_000_000, restart;
         /// Entries of one index file, entry 0 included, which is never used. Must stay what it was.

@@ -342,6 +342,11 @@ impl Store {
         self.log.locked_for_ms(self.options.clock.wall_ms())
     }
 
+    /// How many topics have queues.
+    pub fn topic_count(&self) -> usize {
+        self.derived.queues.topics().len()
+    }
+
     /// Lets an operator or the broker switch writes off and on.
     pub fn set_writable(&self, writable: bool) {
         self.is_switched_off.store(!writable, Ordering::Release);

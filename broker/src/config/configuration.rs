@@ -24,6 +24,21 @@ use thiserror::Error;
 
 use super::{BrokerConfig, ConfigError, NettyClientConfig, NettyServerConfig, Settings, host};
 
+/// Keys that have no value until they are given one: not shown before. The paths among them follow from others.
+const UNSET_BY_DEFAULT: [&str; 11] = [
+    "brokerConfigPath",
+    "dLegerGroup",
+    "dLegerPeers",
+    "dLegerSelfId",
+    "haMasterAddress",
+    "preferredLeaderId",
+    "readOnlyCommitLogStorePaths",
+    "storePathBrokerIdentity",
+    "storePathCommitLog",
+    "storePathDLedgerCommitLog",
+    "storePathEpochFile",
+];
+
 /// Why a change of the running configuration is refused.
 #[derive(Debug, Error)]
 pub enum UpdateError {
@@ -112,7 +127,9 @@ impl Configuration {
     /// Every key with its chosen value as properties text, keys sorted, and the version of the whole.
     pub fn text(&self) -> (String, DataVersion) {
         let chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
-        (text_of(&chosen.settings.pairs()), chosen.version)
+        let mut pairs = chosen.settings.pairs();
+        pairs.retain(|key, _| !UNSET_BY_DEFAULT.contains(key) || chosen.settings.given.contains(*key));
+        (text_of(&pairs), chosen.version)
     }
 
     /// Takes a change of some keys, or refuses it whole.

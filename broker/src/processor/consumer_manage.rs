@@ -7,11 +7,13 @@ use remoting::header::{
     GetConsumerListByGroupRequestHeader, QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader,
     UpdateConsumerOffsetRequestHeader,
 };
-use remoting::request::{Handled, Refusal, Request, Response};
+use remoting::request::{Handled, Outcome, Refusal, Request, Response};
 use store::QueueOffset;
 
 use crate::broker::Broker;
 use crate::processor::json::to_body;
+use crate::static_topic::offsets as logical;
+use crate::static_topic::queue::{LogicalQueue, PlaceOffsets as _};
 
 /// The client ids of a group: what its members divide the queues by.
 pub(crate) fn consumer_list(
@@ -34,13 +36,29 @@ pub(crate) fn update_offset(
     broker: &Broker,
     request: Request<'_, UpdateConsumerOffsetRequestHeader<'_>>,
 ) -> Handled {
+    let mut header = request.header.clone();
+    let queue = broker
+        .static_topics
+        .find(&header.topic, header.queue_id, header.logical)?;
+    if let Some(queue) = queue {
+        let place = queue.place_of(header.commit_offset);
+        if queue.is_here(place) {
+            header.queue_id = place.queue_id;
+            header.commit_offset = place.queue_offset(header.commit_offset);
+        } else if request.may_block() {
+            logical::commit_elsewhere(broker, place, &header)?;
+            return Ok(Response::success().into());
+        } else {
+            return Ok(Outcome::MoveToBlocking);
+        }
+    }
     let UpdateConsumerOffsetRequestHeader {
         consumer_group: group,
         topic,
         queue_id,
         commit_offset,
         ..
-    } = &request.header;
+    } = &header;
     if !broker.groups.contains(group) {
         return Err(Refusal::new(
             response_code::SUBSCRIPTION_GROUP_NOT_EXIST,
@@ -72,7 +90,14 @@ pub(crate) fn query_offset(
     request: Request<'_, QueryConsumerOffsetRequestHeader<'_>>,
 ) -> Handled {
     let header = &request.header;
-    let (group, topic, queue_id) = (&header.consumer_group, &header.topic, header.queue_id);
+    let (group, topic, mut queue_id) = (&header.consumer_group, &header.topic, header.queue_id);
+    let queue = broker.static_topics.find(topic, queue_id, header.logical)?;
+    if let Some(queue) = queue {
+        if !queue.is_like_its_place() {
+            return query_logical_offset(broker, &request, &queue);
+        }
+        queue_id = queue.leader().queue_id;
+    }
     if let Some(offset) = broker.consumer_offsets.query(group, topic, queue_id) {
         return Ok(found(offset));
     }
@@ -89,6 +114,22 @@ pub(crate) fn query_offset(
     Err(not_found(
         "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first",
     ))
+}
+
+/// The committed offset of a queue that has moved. It may lie at any of its places, so there is no default.
+fn query_logical_offset(
+    broker: &Broker,
+    request: &Request<'_, QueryConsumerOffsetRequestHeader<'_>>,
+    queue: &LogicalQueue,
+) -> Handled {
+    if !request.may_block() && !logical::all_here(queue) {
+        return Ok(Outcome::MoveToBlocking);
+    }
+    let header = &request.header;
+    match logical::committed(broker, &header.consumer_group, &header.topic, queue)? {
+        Some(offset) => Ok(found(offset)),
+        None => Err(not_found("Not found, maybe this group consumer boot first")),
+    }
 }
 
 fn found(offset: i64) -> remoting::request::Outcome {

@@ -21,12 +21,25 @@ use store::{GetOutcome, GetRequest, GetStatus, QueueOffset};
 
 use crate::broker::Broker;
 use crate::processor::pull_checks::{self, CheckedPull, PullRequest};
+use crate::static_topic::pull::{PlacedPull, Pulled};
 
 /// A consumer so few messages behind reads from memory; only for others that is looked up.
 const NEAR_END_MESSAGES: i64 = 1_000;
 
 /// Answers a pull, or holds it.
-pub(crate) fn pull_message(broker: &Broker, request: PullRequest<'_>) -> Handled {
+pub(crate) fn pull_message(broker: &Broker, mut request: PullRequest<'_>) -> Handled {
+    let header = &request.header;
+    let queue = broker
+        .static_topics
+        .find(&header.topic, header.queue_id, header.logical)?;
+    let placed = queue.map(|queue| PlacedPull::rewrite(queue, &mut request.header));
+    if let Some(placed) = placed.as_ref().filter(|placed| !placed.is_here()) {
+        return if request.may_block() {
+            Ok(placed.ask_there(&broker.static_topics, &request.header)?.into())
+        } else {
+            Ok(Outcome::MoveToBlocking)
+        };
+    }
     let checked = match pull_checks::check(broker, &request) {
         Ok(checked) => checked,
         Err(refused) => return Ok(Response::from(refused).into()),
@@ -38,10 +51,13 @@ pub(crate) fn pull_message(broker: &Broker, request: PullRequest<'_>) -> Handled
         return Ok(Outcome::MoveToBlocking);
     }
     let mut records = Vec::new();
-    let found = get(broker, &request.header, &checked, &mut records);
+    let mut found = get(broker, &request.header, &checked, &mut records);
     commit(broker, &request, found.next_begin_offset);
 
-    let code = code_of(found.status, request.header.queue_offset);
+    let mut code = code_of(found.status, request.header.queue_offset);
+    if let Some(placed) = &placed {
+        code = reword(placed, code, &mut found);
+    }
     if code == response_code::PULL_NOT_FOUND && may_wait(&request) {
         return Ok(hold(broker, &request, &checked));
     }
@@ -56,7 +72,10 @@ pub(crate) fn pull_message(broker: &Broker, request: PullRequest<'_>) -> Handled
     }
     let response = Response::new(code)
         .remark(found.status.name())
-        .header(&answer_header(broker, &checked, &found))
+        .header(&PullMessageResponseHeader {
+            offset_delta: placed.as_ref().map(PlacedPull::offset_delta),
+            ..answer_header(broker, &checked, &found)
+        })
         .body(records);
     Ok(response.into())
 }
@@ -143,6 +162,20 @@ fn commit(broker: &Broker, request: &PullRequest<'_>, next_begin_offset: i64) {
             header.commit_offset,
         );
     }
+}
+
+/// Numbers an answer as the logical queue does.
+fn reword(placed: &PlacedPull, code: i32, found: &mut GetOutcome) -> i32 {
+    let reworded = placed.reword(Pulled {
+        code,
+        next_begin_offset: found.next_begin_offset,
+        min_offset: found.min_offset,
+        max_offset: found.max_offset,
+    });
+    found.next_begin_offset = reworded.next_begin_offset;
+    found.min_offset = reworded.min_offset;
+    found.max_offset = reworded.max_offset;
+    reworded.code
 }
 
 /// What a status means to the client. An empty queue is only waited for from its beginning.

@@ -28,6 +28,7 @@ use crate::processor::refusals::{FAQ, flush_failed, put_refused};
 use crate::processor::send_properties::{Changes, PropertyFault, SendProperties};
 use crate::processor::send_target::SendTarget;
 use crate::registry::topics::perm;
+use crate::static_topic::queue::{LogicalQueue, PlaceOffsets as _};
 use crate::transaction::half_message::HALF_QUEUE_ID;
 
 /// One dead-letter queue is enough for the messages nobody could consume.
@@ -36,15 +37,22 @@ pub(crate) const DLQ_QUEUE_NUMS: i32 = 1;
 type SendRequest<'a> = Request<'a, SendMessageRequestHeader<'a>>;
 
 /// Stores a message, or many of one queue.
-pub(crate) fn send_message(broker: &Broker, request: SendRequest<'_>) -> Handled {
+pub(crate) fn send_message(broker: &Broker, mut request: SendRequest<'_>) -> Handled {
+    let header = &request.header;
+    let logical_queue = broker
+        .static_topics
+        .find_for_send(&header.topic, header.queue_id, header.logical)?;
+    if let Some(queue) = &logical_queue {
+        request.header.queue_id = queue.leader().queue_id;
+    }
     if request.header.batch {
-        send_batch(broker, &request)
+        send_batch(broker, &request, logical_queue.as_ref())
     } else {
-        send_one(broker, &request)
+        send_one(broker, &request, logical_queue.as_ref())
     }
 }
 
-fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
+fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&LogicalQueue>) -> Handled {
     let header = &request.header;
     let target = SendTarget::of(header, request.connection().peer_addr());
     let topic_config = target.check(broker)?;
@@ -121,12 +129,14 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
         broker.transactions.begun(target.topic);
     }
 
+    // A message that waits elsewhere first is numbered there; the end of a transaction needs that number.
+    let numbered_by = logical_queue.filter(|_| real_destination.is_none());
     let answer = send_answer(
         broker,
         &SendMessageResponseHeader {
             msg_id: offset_msg_id(broker.identity.store_host, appended.physical_offset.0).into(),
-            queue_id: answered_queue_id,
-            queue_offset: appended.queue_offset.to_wire(),
+            queue_id: logical_queue.map_or(answered_queue_id, LogicalQueue::id),
+            queue_offset: answered_offset(numbered_by, appended.queue_offset.to_wire()),
             transaction_id: uniq_key.map(Cow::Borrowed),
             batch_uniq_id: None,
             recall_handle: None,
@@ -141,7 +151,7 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>) -> Handled {
     ))
 }
 
-fn send_batch(broker: &Broker, request: &SendRequest<'_>) -> Handled {
+fn send_batch(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&LogicalQueue>) -> Handled {
     let header = &request.header;
     let target = SendTarget::of(header, request.connection().peer_addr());
     let topic_config = target.check(broker)?;
@@ -176,8 +186,8 @@ fn send_batch(broker: &Broker, request: &SendRequest<'_>) -> Handled {
         broker,
         &SendMessageResponseHeader {
             msg_id: joined_ids(broker, &appended.physical_offsets).into(),
-            queue_id,
-            queue_offset: appended.queue_offset.to_wire(),
+            queue_id: logical_queue.map_or(queue_id, LogicalQueue::id),
+            queue_offset: answered_offset(logical_queue, appended.queue_offset.to_wire()),
             transaction_id: properties.uniq_key.map(Cow::Borrowed),
             batch_uniq_id: None,
             recall_handle: None,
@@ -190,6 +200,13 @@ fn send_batch(broker: &Broker, request: &SendRequest<'_>) -> Handled {
         properties.no_wait,
         answer,
     ))
+}
+
+/// The offset that the sender is told; -1 while the logical offsets of a queue that has just moved are not decided.
+fn answered_offset(logical_queue: Option<&LogicalQueue>, queue_offset: i64) -> i64 {
+    logical_queue.map_or(queue_offset, |queue| {
+        queue.leader().bounded_logical_offset(queue_offset)
+    })
 }
 
 /// A message on its way to a queue, which rules of the broker may change.

@@ -7,6 +7,7 @@
 //!   delay_offsets     delayOffset.json         every flushDelayOffsetInterval
 //!   consumer_filters  consumerFilter.json      every 10 s
 //!   transaction_metrics  transactionMetrics    every transactionMetricFlushInterval
+//!   queue_mappings    topicQueueMapping.json   written when it changes
 //!   persist           the one that writes them all: atomically, in the background, and at the end
 //! ```
 
@@ -15,6 +16,7 @@ pub mod consumer_offsets;
 pub mod delay_offsets;
 pub mod groups;
 pub mod persist;
+pub mod queue_mappings;
 pub mod topics;
 pub mod transaction_metrics;
 
@@ -23,6 +25,7 @@ pub use consumer_offsets::ConsumerOffsets;
 pub use delay_offsets::DelayOffsets;
 pub use groups::Groups;
 pub use persist::{ConfigDirectory, Persist, PersistWaker, TableFile};
+pub use queue_mappings::QueueMappings;
 pub use topics::Topics;
 pub use transaction_metrics::TransactionMetrics;
 
@@ -119,6 +122,11 @@ pub(crate) mod testing {
 
         pub(crate) fn consumer_filters(&self) -> ConsumerFilters {
             ConsumerFilters::open(&self.config_directory(), self.clock.clone(), self.config.clone()).unwrap()
+        }
+
+        pub(crate) fn queue_mappings(&self) -> QueueMappings {
+            let broker_name = &self.config.get().broker_name;
+            QueueMappings::open(&self.config_directory(), self.clock.clone(), broker_name).unwrap()
         }
 
         pub(crate) fn delay_offsets(&self) -> DelayOffsets {

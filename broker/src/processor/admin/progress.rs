@@ -74,11 +74,17 @@ fn in_topic(broker: &Broker, group: &str, topic: &str, queues: i32) -> ConsumeSt
 }
 
 fn in_queue(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> OffsetWrapper {
+    // A static queue may have its progress at another place, which 0 here would hide.
+    let nothing_committed = if broker.static_topics.mappings.get(topic).is_some() {
+        -1
+    } else {
+        0
+    };
     let consumer_offset = broker
         .consumer_offsets
         .query(group, topic, queue_id)
-        .unwrap_or(0)
-        .max(0);
+        .unwrap_or(nothing_committed)
+        .max(nothing_committed);
     let pull_offset = broker
         .consumer_offsets
         .query_pull(group, topic, queue_id)

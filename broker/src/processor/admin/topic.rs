@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::names;
+use remoting::body::static_topic::TopicQueueMappingDetail;
 use remoting::body::{
     CreateTopicListRequestBody, MessageQueue, TopicConfig, TopicConfigAndMappingSerializeWrapper,
     TopicConfigAndQueueMapping, TopicFilterType, TopicList, TopicOffset, TopicStatsTable,
@@ -29,7 +30,15 @@ const QUEUE_LIMIT: i32 = 65_536;
 
 /// UPDATE_AND_CREATE_TOPIC.
 pub(crate) fn update_and_create(broker: &Broker, request: Request<'_, CreateTopicRequestHeader>) -> Handled {
-    let header = request.header;
+    let (wanted, edits) = wanted_topic(request.header)?;
+    tracing::info!(topic = wanted.topic_name, peer = %request.call.connection.peer_addr(), "update topic");
+    require_acceptable(broker, &wanted, &edits)?;
+    put(broker, wanted, &edits)?;
+    settle(broker)
+}
+
+/// The topic that the header describes, without attributes, and the edits of its attributes.
+fn wanted_topic(header: CreateTopicRequestHeader) -> Result<(TopicConfig, Edits), Refusal> {
     let edits = attributes::parse_edits(header.attributes.as_deref().unwrap_or_default())
         .map_err(Refusal::system_error)?;
     let topic_filter_type = TopicFilterType::from_name(&header.topic_filter_type).ok_or_else(|| {
@@ -47,9 +56,30 @@ pub(crate) fn update_and_create(broker: &Broker, request: Request<'_, CreateTopi
         topic_sys_flag: header.topic_sys_flag,
         ..TopicConfig::new(header.topic, 0)
     };
-    tracing::info!(topic = wanted.topic_name, peer = %request.call.connection.peer_addr(), "update topic");
+    Ok((wanted, edits))
+}
+
+/// UPDATE_AND_CREATE_STATIC_TOPIC: a topic, and which of its logical queues live where. The mapping comes first, since it may
+/// be refused; the topic's version then makes the name servers look at both.
+pub(crate) fn update_and_create_static(
+    broker: &Broker,
+    request: Request<'_, CreateTopicRequestHeader>,
+) -> Handled {
+    let mut mapping: TopicQueueMappingDetail = parse_body(request.body())?;
+    let force = request.header.force;
+    let (wanted, edits) = wanted_topic(request.header)?;
+    tracing::info!(topic = wanted.topic_name, peer = %request.call.connection.peer_addr(), "update static topic");
     require_acceptable(broker, &wanted, &edits)?;
-    put(broker, wanted, &edits)?;
+    mapping.topic = wanted.topic_name.clone();
+    broker
+        .static_topics
+        .mappings
+        .put(mapping, force)
+        .map_err(|error| Refusal::system_error(error.to_string()))?;
+    write_now(broker.static_topics.mappings.as_ref())?;
+    broker
+        .topics
+        .put_with(&wanted.topic_name, |current| altered(&wanted, current, &edits))?;
     settle(broker)
 }
 
@@ -110,24 +140,33 @@ fn require_users_own(broker: &Broker, topic: &str) -> Result<(), Refusal> {
 }
 
 fn put(broker: &Broker, wanted: TopicConfig, edits: &Edits) -> Result<(), Refusal> {
-    let altered = |current: Option<&TopicConfig>| {
-        let attributes = attributes::alter(
-            attributes::OF_TOPICS,
-            current.map(|current| &current.attributes),
-            edits,
-        )
-        .map_err(Refusal::system_error)?;
-        Ok(TopicConfig {
-            attributes,
-            ..wanted.clone()
-        })
-    };
     // The same again is no change: a new version would undo permissions wiped at the name servers.
     let current = broker.topics.get(&wanted.topic_name);
-    if current.is_some() && altered(current.as_deref()).ok().as_ref() == current.as_deref() {
+    if current.is_some() && altered(&wanted, current.as_deref(), edits).ok().as_ref() == current.as_deref() {
         return Ok(());
     }
-    broker.topics.put_with(&wanted.topic_name, altered).map(drop)
+    broker
+        .topics
+        .put_with(&wanted.topic_name, |current| altered(&wanted, current, edits))
+        .map(drop)
+}
+
+/// `wanted` with the attributes that the edits make of the current ones.
+fn altered(
+    wanted: &TopicConfig,
+    current: Option<&TopicConfig>,
+    edits: &Edits,
+) -> Result<TopicConfig, Refusal> {
+    let attributes = attributes::alter(
+        attributes::OF_TOPICS,
+        current.map(|current| &current.attributes),
+        edits,
+    )
+    .map_err(Refusal::system_error)?;
+    Ok(TopicConfig {
+        attributes,
+        ..wanted.clone()
+    })
 }
 
 /// Writes the table and lets the name servers know, then answers.
@@ -155,6 +194,7 @@ pub(crate) fn delete(broker: &Broker, request: Request<'_, DeleteTopicRequestHea
         delete_one(broker, &topic);
     }
     write_now(broker.consumer_offsets.as_ref())?;
+    write_now(broker.static_topics.mappings.as_ref())?;
     settle(broker)
 }
 
@@ -171,6 +211,7 @@ fn pop_retry_topics(broker: &Broker, topic: &str) -> Vec<String> {
 }
 
 fn delete_one(broker: &Broker, topic: &str) {
+    broker.static_topics.mappings.remove(topic);
     broker.topics.remove(topic);
     broker.consumer_offsets.remove_topic(topic);
     let queues = broker.store.delete_topic(topic);
@@ -189,7 +230,14 @@ pub(crate) fn config(broker: &Broker, request: Request<'_, GetTopicConfigRequest
             format!("No topic in this broker. topic: {topic}"),
         )
     })?;
-    let body = TopicConfigAndQueueMapping::new(TopicConfig::clone(&config), None);
+    let asks_for_mapping = request.header.logical == Some(true);
+    let mapping = broker
+        .static_topics
+        .mappings
+        .get(topic)
+        .filter(|_| asks_for_mapping);
+    let mapping = mapping.map(|mapping| TopicQueueMappingDetail::clone(&mapping));
+    let body = TopicConfigAndQueueMapping::new(TopicConfig::clone(&config), mapping);
     Ok(Response::success().body(to_body(&body)?).into())
 }
 
@@ -204,8 +252,15 @@ pub(crate) fn all_configs(broker: &Broker, request: Request<'_, GetAllTopicConfi
         most: header.max_topic_num,
     };
     let page: BTreeMap<String, Arc<TopicConfig>> = page.of(topics, data_version, &broker.config.get());
+    let (mapping_data_version, mut mappings) = broker.static_topics.mappings.snapshot_with_version();
+    mappings.retain(|topic, _| page.contains_key(topic));
     let body = TopicConfigAndMappingSerializeWrapper {
         data_version,
+        mapping_data_version,
+        topic_queue_mapping_detail_map: mappings
+            .into_iter()
+            .map(|(topic, mapping)| (topic, TopicQueueMappingDetail::clone(&mapping)))
+            .collect(),
         topic_config_table: page
             .into_iter()
             .map(|(name, config)| (name, TopicConfig::clone(&config)))

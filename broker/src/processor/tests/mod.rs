@@ -16,6 +16,7 @@ mod query;
 mod reply;
 mod send;
 mod send_back;
+mod static_topic;
 mod transaction;
 
 use std::borrow::Cow;

@@ -45,10 +45,14 @@ final class MqAdmin {
         }
     };
 
-    private final Pair pair;
+    private final String namesrvAddr;
 
     MqAdmin(Pair pair) {
-        this.pair = pair;
+        this(pair.namesrvAddr());
+    }
+
+    MqAdmin(String namesrvAddr) {
+        this.namesrvAddr = namesrvAddr;
     }
 
     /** Runs a command that must succeed. */
@@ -60,21 +64,56 @@ final class MqAdmin {
 
     /**
      * Runs a command that may fail. Two clients of the tool that are made in the same millisecond have the same name,
-     * which is refused: only then is the command run again.
+     * which is refused: then the command is run again. So it is, a few times, when a busy machine keeps an answer back for
+     * longer than the tool waits.
      */
     Output attempt(String... command) {
         Output output = once(command);
-        while (output.err.contains("has created already") || output.err.contains("has been created before")) {
+        for (int timeouts = 0; isRefusedForItsName(output) || (isTimeout(output) && timeouts < 3);) {
+            timeouts += isTimeout(output) ? 1 : 0;
             output = once(command);
         }
         return output;
+    }
+
+    private static boolean isRefusedForItsName(Output output) {
+        return output.err.contains("has created already") || output.err.contains("has been created before");
+    }
+
+    private static boolean isTimeout(Output output) {
+        return output.err.contains("RemotingTimeoutException") || output.err.contains("RemotingTooMuchRequestException");
+    }
+
+    /** Runs a command that never ends by itself until it has printed so many lines. */
+    Output interrupted(int lines, String... command) {
+        ByteArrayOutputStream out = Caught.OUT.begin();
+        Thread runner = Thread.currentThread();
+        Thread watcher = new Thread(() -> {
+            Await.until(command[0] + " to print", () -> out.toString(StandardCharsets.UTF_8).lines().count() >= lines);
+            runner.interrupt();
+        });
+        watcher.start();
+        try {
+            Tool.execute(namesrvAddr, command);
+            return new Output(out.toString(StandardCharsets.UTF_8), "");
+        } catch (Exception e) {
+            boolean asked = e.getCause() instanceof InterruptedException;
+            return new Output(out.toString(StandardCharsets.UTF_8), asked ? "" : e.toString());
+        } finally {
+            Caught.OUT.end();
+        }
+    }
+
+    /** The names of all subcommands of this release. */
+    static List<String> subcommands() {
+        return Tool.all().stream().map(SubCommand::commandName).collect(Collectors.toList());
     }
 
     private Output once(String... command) {
         ByteArrayOutputStream out = Caught.OUT.begin();
         ByteArrayOutputStream err = Caught.ERR.begin();
         try {
-            Tool.execute(pair.namesrvAddr(), command);
+            Tool.execute(namesrvAddr, command);
         } catch (Exception e) {
             e.printStackTrace();
         } finally {
@@ -97,10 +136,14 @@ final class MqAdmin {
         }
 
         private static SubCommand find(String name) {
+            return all().stream().filter(c -> c.commandName().equals(name)).findFirst().orElseThrow();
+        }
+
+        static List<SubCommand> all() {
             synchronized (SUB_COMMANDS) {
                 SUB_COMMANDS.clear();
                 initCommand();
-                return SUB_COMMANDS.stream().filter(c -> c.commandName().equals(name)).findFirst().orElseThrow();
+                return List.copyOf(SUB_COMMANDS);
             }
         }
     }
