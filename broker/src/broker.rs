@@ -7,6 +7,7 @@
 //!     ├── store          CommitLog and everything derived from it
 //!     ├── topics, groups, consumer_offsets, delay_offsets,
 //!     │   consumer_filters                                     each its own lock and its own file
+//!     ├── recent_sends   what need not be stored again
 //!     ├── transactions   half messages, their ends, their metrics
 //!     ├── static_topics  mappings of queues that move between brokers, their file, the other brokers
 //!     ├── producers, consumers, queue_locks                    who is connected
@@ -35,6 +36,7 @@ use crate::config::{BrokerConfig, Configuration, Identity, MetricsExporterType};
 use crate::delay::levels::DelayArrivals;
 use crate::hold::pull::PullHold;
 use crate::namesrv_link::RegistrationWaker;
+use crate::recent_sends::{RecentSends, longest_window_ms};
 use crate::registry::{
     ConfigDirectory, ConsumerFilters, ConsumerOffsets, DelayOffsets, Groups, QueueMappings, Topics,
     TransactionMetrics,
@@ -71,6 +73,7 @@ pub struct Broker {
 
     pub(crate) store: Arc<Store>,
     pub(crate) transactions: Arc<Transactions>,
+    pub(crate) recent_sends: RecentSends,
 
     pub(crate) stats: Arc<BrokerStats>,
     pub(crate) registration: RegistrationWaker,
@@ -129,6 +132,11 @@ impl Broker {
         }
         let stats = Arc::new(stats);
         let producers = Arc::new(Producers::new());
+        let recent_sends = RecentSends::new();
+        let window_ms = longest_window_ms(&registries.topics, config.get().duplicate_send_window_ms);
+        if window_ms > 0 {
+            recent_sends.recover(&store, clock.wall_ms(), window_ms)?;
+        }
         let transactions = Transactions::open(TransactionParts {
             store: Arc::clone(&store),
             config: Arc::clone(&config),
@@ -171,6 +179,7 @@ impl Broker {
             delay_arrivals,
             store,
             transactions: Arc::new(transactions),
+            recent_sends,
             registration,
             wakers,
         }))

@@ -23,6 +23,7 @@ pub mod hold;
 pub mod metrics;
 pub mod namesrv_link;
 pub mod processor;
+mod recent_sends;
 pub mod registry;
 pub mod routes;
 pub mod running;

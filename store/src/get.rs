@@ -582,7 +582,7 @@ pub(crate) fn record_bytes(files: &Files, offset: u64) -> Option<&[u8]> {
 }
 
 /// The store time of the record at a physical offset.
-fn record_time(files: &Files, offset: u64) -> Option<i64> {
+pub(crate) fn record_time(files: &Files, offset: u64) -> Option<i64> {
     let bytes = files.bytes_from(offset)?;
     store_timestamp(bytes)
 }

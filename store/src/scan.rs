@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::dispatch::{Step, step};
-use crate::get::record_bytes;
+use crate::get::{record_bytes, record_time};
 use crate::offset::PhysicalOffset;
 use crate::record::decode::{Record, decode};
 use crate::store::Store;
@@ -36,6 +36,23 @@ impl Store {
             };
         }
         Ok(())
+    }
+
+    /// The beginning of the newest file of the log whose first record was stored before this time, or of the oldest file;
+    /// `None` when the log is empty. What was stored since lies behind it.
+    pub fn file_written_at(&self, time_ms: i64) -> Option<PhysicalOffset> {
+        let files = self.log.files();
+        let (mut start, end) = (self.log.min_offset(), self.log.end());
+        if start >= end {
+            return None;
+        }
+        loop {
+            let next = self.log.next_file_start(start);
+            match record_time(&files, next) {
+                Some(first_ms) if next < end && first_ms < time_ms => start = next,
+                _ => return Some(PhysicalOffset(start)),
+            }
+        }
     }
 
     /// Whether what lies at this offset is near enough to the log's end to be in memory still.

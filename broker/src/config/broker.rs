@@ -75,6 +75,8 @@ properties! {
         "enableCreateSysGroup" enable_create_sys_group: bool = true, live;
         /// Whether a topic takes messages of every type.
         "enableMixedMessageType" enable_mixed_message_type: bool = false, live;
+        /// Ours alone: for how long a send is remembered, so that the same unique key is answered and not stored again, ms.
+        "duplicateSendWindowMs" duplicate_send_window_ms: i64 = 0, live;
         /// Whether half messages are refused.
         "rejectTransactionMessage" reject_transaction_message: bool = false, live;
         "rejectPullConsumerEnable" reject_pull_consumer_enable: bool = false, live;

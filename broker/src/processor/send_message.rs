@@ -20,6 +20,7 @@ use remoting::codes::response_code;
 use remoting::header::{SendMessageRequestHeader, SendMessageResponseHeader};
 use remoting::request::{Handled, Outcome, Refusal, Request, Response};
 use smallvec::SmallVec;
+use store::record::Record;
 use store::{BatchItem, FlushDiskType, FlushError, Message, PhysicalOffset};
 
 use crate::broker::Broker;
@@ -27,6 +28,7 @@ use crate::processor::batch_body::{BatchError, InnerMessages, decode_batch};
 use crate::processor::refusals::{FAQ, flush_failed, put_refused};
 use crate::processor::send_properties::{Changes, PropertyFault, SendProperties};
 use crate::processor::send_target::SendTarget;
+use crate::recent_sends::{self, Sent, Turn};
 use crate::registry::topics::perm;
 use crate::static_topic::queue::{LogicalQueue, PlaceOffsets as _};
 use crate::transaction::half_message::HALF_QUEUE_ID;
@@ -69,6 +71,20 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
     let is_half = is_half_message(broker, header, &properties)?;
     refuse_timer(broker, &properties)?;
     refuse_inner_batch(header, &properties)?;
+    let mut turn = take_turn(broker, &target, &topic_config, &properties, logical_queue);
+    if let Some(sent) = turn
+        .as_mut()
+        .and_then(|turn| sent_before(broker, turn, &target, &properties))
+    {
+        let answer = stored_answer(broker, &sent, properties.uniq_key);
+        return Ok(answer_when_safe(
+            broker,
+            request,
+            sent.end,
+            properties.no_wait,
+            answer,
+        ));
+    }
     let answered_queue_id = draft.queue_id;
     let real_destination = if is_half {
         Some(draft.hide())
@@ -131,17 +147,17 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
 
     // A message that waits elsewhere first is numbered there; the end of a transaction needs that number.
     let numbered_by = logical_queue.filter(|_| real_destination.is_none());
-    let answer = send_answer(
-        broker,
-        &SendMessageResponseHeader {
-            msg_id: offset_msg_id(broker.identity.store_host, appended.physical_offset.0).into(),
-            queue_id: logical_queue.map_or(answered_queue_id, LogicalQueue::id),
-            queue_offset: answered_offset(numbered_by, appended.queue_offset.to_wire()),
-            transaction_id: uniq_key.map(Cow::Borrowed),
-            batch_uniq_id: None,
-            recall_handle: None,
-        },
-    );
+    let sent = Sent {
+        physical_offset: appended.physical_offset,
+        end: appended.end,
+        queue_id: logical_queue.map_or(answered_queue_id, LogicalQueue::id),
+        queue_offset: answered_offset(numbered_by, appended.queue_offset.to_wire()),
+        store_timestamp_ms: appended.store_timestamp_ms,
+    };
+    if let Some(mut turn) = turn {
+        turn.note(sent);
+    }
+    let answer = stored_answer(broker, &sent, uniq_key);
     Ok(answer_when_safe(
         broker,
         request,
@@ -149,6 +165,51 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
         properties.no_wait,
         answer,
     ))
+}
+
+/// The right to store the message, where its repetition would be noticed.
+fn take_turn<'a>(
+    broker: &'a Broker,
+    target: &SendTarget<'_>,
+    topic_config: &TopicConfig,
+    properties: &SendProperties<'_>,
+    logical_queue: Option<&LogicalQueue>,
+) -> Option<Turn<'a>> {
+    let window_ms = recent_sends::window_ms(topic_config, broker.config.get().duplicate_send_window_ms);
+    let is_left_out = logical_queue.is_some() || names::group_of_retry_topic(target.topic).is_some();
+    if window_ms <= 0 || is_left_out {
+        return None;
+    }
+    let uniq_key = properties.uniq_key?;
+    Some(broker.recent_sends.turn(target.topic, uniq_key, window_ms))
+}
+
+/// The same message, if it was stored already: its producer got no answer and sends again.
+fn sent_before(
+    broker: &Broker,
+    turn: &mut Turn<'_>,
+    target: &SendTarget<'_>,
+    properties: &SendProperties<'_>,
+) -> Option<Sent> {
+    let uniq_key = properties.uniq_key?;
+    turn.earlier(broker.clock.wall_ms(), |sent| {
+        let is_same = |record: &Record<'_>| recent_sends::is_send_to(record, target.topic, uniq_key);
+        broker.store.with_record(sent.physical_offset, is_same) == Some(true)
+    })
+}
+
+fn stored_answer(broker: &Broker, sent: &Sent, uniq_key: Option<&str>) -> Response {
+    send_answer(
+        broker,
+        &SendMessageResponseHeader {
+            msg_id: offset_msg_id(broker.identity.store_host, sent.physical_offset.0).into(),
+            queue_id: sent.queue_id,
+            queue_offset: sent.queue_offset,
+            transaction_id: uniq_key.map(Cow::Borrowed),
+            batch_uniq_id: None,
+            recall_handle: None,
+        },
+    )
 }
 
 fn send_batch(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&LogicalQueue>) -> Handled {

@@ -4,6 +4,7 @@
 //! the errors are the reference's. Reference: `AttributeUtil`, `AttributeParser`, `TopicAttributes`,
 //! `SubscriptionGroupAttributes`.
 
+use crate::recent_sends::WINDOW_ATTRIBUTE;
 use std::collections::BTreeMap;
 
 /// Name to value.
@@ -46,6 +47,7 @@ pub(super) const OF_TOPICS: &[Attribute] = &[
     ),
     changeable("reserve.time", Range(-1, i64::MAX)),
     changeable("lite.topic.expiration", Range(-1, 43_200)),
+    changeable(WINDOW_ATTRIBUTE, Range(0, 86_400_000)),
 ];
 
 /// What a group may have.

@@ -7,6 +7,7 @@
 
 mod admin;
 mod clients;
+mod duplicate_sends;
 mod filter;
 mod garbage;
 mod metrics;
