@@ -25,11 +25,13 @@ pub enum PlantedBug {
     ForgetParkedPull,
     /// The delay levels' progress is written before the delivered messages are on disk.
     DelayProgressAhead,
+    /// The note that a transaction has ended is written before the message that followed from it is on disk.
+    NoteEndTooEarly,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 9] = [
+    pub const ALL: [PlantedBug; 10] = [
         PlantedBug::SkipLogFlush,
         PlantedBug::SkipQueueFlush,
         PlantedBug::PublishBeforeCopy,
@@ -39,6 +41,7 @@ impl PlantedBug {
         PlantedBug::AcknowledgeEarly,
         PlantedBug::ForgetParkedPull,
         PlantedBug::DelayProgressAhead,
+        PlantedBug::NoteEndTooEarly,
     ];
 }
 

@@ -12,7 +12,7 @@ use store::{BrokerRole, PhysicalOffset, record};
 
 use crate::broker::Broker;
 use crate::processor::refusals::put_refused;
-use crate::processor::send_message::refuse_timer;
+use crate::processor::send_message::{answer_when_safe, refuse_timer};
 use crate::processor::send_properties::SendProperties;
 use crate::transaction::check::end_immunity_ms;
 use crate::transaction::half_message::{Draft, HalfMessage};
@@ -46,8 +46,11 @@ pub(crate) fn end_transaction(broker: &Broker, request: EndRequest<'_>) -> Handl
     } else {
         broker.transactions.roll_back(&half)
     };
-    ended.map_err(|error| end_refused(broker, error))?;
-    Ok(Response::success().into())
+    let followed = ended.map_err(|error| end_refused(broker, error))?;
+    Ok(match followed {
+        Some(end) => answer_when_safe(broker, &request, end, false, Response::success()),
+        None => Response::success().into(),
+    })
 }
 
 fn require_master(broker: &Broker) -> Result<(), Refusal> {

@@ -525,9 +525,9 @@ pub(crate) fn send_answer(broker: &Broker, header: &SendMessageResponseHeader<'_
 }
 
 /// Answers now, or with SYNC_FLUSH when everything before `end` is on disk.
-fn answer_when_safe(
+pub(crate) fn answer_when_safe<H>(
     broker: &Broker,
-    request: &SendRequest<'_>,
+    request: &Request<'_, H>,
     end: PhysicalOffset,
     no_wait: bool,
     answer: Response,

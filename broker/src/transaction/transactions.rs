@@ -23,9 +23,10 @@ use remoting::body::TopicConfig;
 use remoting::codes::request_code;
 use remoting::header::CheckTransactionStateRequestHeader;
 use remoting::request::OutgoingRequest;
+use store::planted_bug::{PlantedBug, is_planted};
 use store::record::encode::{RecordStyle, encode, patch};
 use store::record::{self, Record};
-use store::{Appended, PutError, QueueEntry, QueueOffset, Store};
+use store::{Appended, PhysicalOffset, PutError, QueueEntry, QueueOffset, Store, WriteRefusal};
 use thiserror::Error;
 
 use super::check::{self, Action, HalfEntry, HalfFacts, Plan, Round};
@@ -126,17 +127,26 @@ impl Transactions {
     }
 
     /// Makes the message visible, `committed` being what [`HalfMessage::committed`] gave. A second time is no error and
-    /// stores nothing.
-    pub(crate) fn commit(&self, half: &HalfMessage<'_>, committed: &Draft<'_>) -> Result<(), EndError> {
+    /// stores nothing. Gives where the stored record ends.
+    pub(crate) fn commit(
+        &self,
+        half: &HalfMessage<'_>,
+        committed: &Draft<'_>,
+    ) -> Result<Option<PhysicalOffset>, EndError> {
         self.end(half, End::Committed, Some(committed))
     }
 
     /// Has the message never become visible. A second time is no error.
-    pub(crate) fn roll_back(&self, half: &HalfMessage<'_>) -> Result<(), EndError> {
+    pub(crate) fn roll_back(&self, half: &HalfMessage<'_>) -> Result<Option<PhysicalOffset>, EndError> {
         self.end(half, End::RolledBack, None)
     }
 
-    fn end(&self, half: &HalfMessage<'_>, wanted: End, follows: Option<&Draft<'_>>) -> Result<(), EndError> {
+    fn end(
+        &self,
+        half: &HalfMessage<'_>,
+        wanted: End,
+        follows: Option<&Draft<'_>>,
+    ) -> Result<Option<PhysicalOffset>, EndError> {
         let key = half.key();
         let mut state = self.lock();
         if state.ops.waiting() >= WAITING_OPS_LIMIT {
@@ -144,13 +154,11 @@ impl Transactions {
         }
         let queue_offset = match state.ledger.standing(half.queue_offset(), &key) {
             Standing::Open(queue_offset) => queue_offset,
-            Standing::Over(Some(end)) if end == wanted || end == End::Recorded => return Ok(()),
+            Standing::Over(Some(end)) if end == wanted || end == End::Recorded => return Ok(None),
             Standing::Over(end) => return Err(EndError::Over(why_over(end))),
             Standing::OutOfReach => return Err(EndError::TooManyOpen),
         };
-        if let Some(draft) = follows {
-            self.put(draft)?;
-        }
+        let followed = follows.map(|draft| self.put(draft)).transpose()?;
         state.ledger.end(queue_offset, wanted);
         let waiting_bytes = state.ops.push(queue_offset);
         drop(state);
@@ -158,7 +166,7 @@ impl Transactions {
             self.parts.op_waker.wake();
         }
         self.parts.metrics.add(half.real_topic().unwrap_or_default(), -1);
-        Ok(())
+        Ok(followed.map(|appended| appended.end))
     }
 
     /// Looks at the next half messages of a round and does what is to be done with them. Says whether the round is over.
@@ -364,7 +372,15 @@ impl Transactions {
         self.write_waiting_ops(&mut self.lock())
     }
 
+    /// Writes down what has ended, once the messages that followed from it are on the disk: else a power failure could
+    /// take a message and leave the note that it needs no look any more.
     fn write_waiting_ops(&self, state: &mut State) -> Result<(), PutError> {
+        if state.ops.waiting() > 0 && !is_planted(PlantedBug::NoteEndTooEarly) {
+            self.parts
+                .store
+                .flush()
+                .map_err(|error| WriteRefusal::LogFailed(format!("{error:#}")))?;
+        }
         while let Some(batch) = state.ops.batch(self.op_message_bytes()) {
             let now_ms = self.parts.clock.wall_ms();
             let message = op_message::message(batch.body.as_bytes(), self.parts.store_host, now_ms);

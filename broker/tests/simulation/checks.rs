@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use common::message::id::parse_offset_msg_id;
 use common::message::properties::name;
-use common::names::SCHEDULE_TOPIC;
+use common::names::{SCHEDULE_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
 use remoting::codes::{request_code, response_code};
 use remoting::header::QueryConsumerOffsetRequestHeader;
 use remoting::request::OutgoingRequest;
 
-use crate::model::{Logged, Model, ParkedPull, Queue, Wanted};
+use crate::model::{Logged, Model, ParkedPull, Queue, Unanswered, Wanted};
 use crate::world::{Answer, CONNECTIONS, ROOT, World};
 use crate::{Violation, ensure};
 
@@ -23,6 +23,8 @@ pub enum Expect {
     Records(Vec<Wanted>),
     /// Copies of delayed messages whose time has come.
     Deliveries,
+    /// Half messages put back to be asked about again, and notes of those that have ended.
+    OfTransactions,
 }
 
 /// A send of this step.
@@ -33,6 +35,8 @@ pub struct Sent {
     pub answer: Option<Answer>,
     /// Whether the sender waits for the disk.
     pub waits: bool,
+    /// Whether the answer says where the records are.
+    pub names_records: bool,
 }
 
 /// After every step.
@@ -55,6 +59,11 @@ pub fn after_step(world: &mut World, expect: &Expect, sent: Option<Sent>) -> Res
             let now_ms = common::clock::Clock::wall_ms(&*world.clock);
             for record in &new {
                 take_delivery(&mut world.model, record, now_ms)?;
+            }
+        }
+        Expect::OfTransactions => {
+            for record in &new {
+                is_of_transactions(&world.model, record)?;
             }
         }
     }
@@ -109,13 +118,18 @@ fn take_answer_of_send(world: &mut World, sent: Sent, places: Vec<u64>) -> Resul
                 !places.is_empty(),
                 "a send waits for an answer and stored nothing"
             );
-            world
-                .model
-                .unanswered
-                .insert((sent.connection, sent.opaque), places);
+            world.model.unanswered.insert(
+                (sent.connection, sent.opaque),
+                Unanswered {
+                    places,
+                    names_records: sent.names_records,
+                },
+            );
         }
         Some(answer) if answer.code == response_code::SUCCESS => {
-            names_its_records(&world.model, &answer, &places)?;
+            if sent.names_records {
+                names_its_records(&world.model, &answer, &places)?;
+            }
             if world.is_sync && sent.waits {
                 world.model.promised.extend(places);
             }
@@ -152,12 +166,18 @@ pub fn settle_connections(world: &mut World) -> Result<(), Violation> {
         for frame in handle.take_sent() {
             let answer = Answer::of_frame(&frame);
             let key = (connection, answer.opaque);
-            let Some(places) = world.model.unanswered.remove(&key) else {
+            let Some(Unanswered {
+                places,
+                names_records,
+            }) = world.model.unanswered.remove(&key)
+            else {
                 return Err(format!("answer {} {} to nobody", answer.code, answer.remark));
             };
             world.note(format!("    answer to {}: {}", answer.opaque, answer.code));
             if answer.code == response_code::SUCCESS {
-                names_its_records(&world.model, &answer, &places)?;
+                if names_records {
+                    names_its_records(&world.model, &answer, &places)?;
+                }
                 world.model.promised.extend(places);
             }
         }
@@ -307,6 +327,24 @@ fn is_wanted(record: &Logged, wanted: &Wanted) -> Result<(), Violation> {
         );
     }
     Ok(())
+}
+
+/// What a round of the check may store.
+fn is_of_transactions(model: &Model, record: &Logged) -> Result<(), Violation> {
+    let key = record.property(name::UNIQ_KEY);
+    match record.queue.0.as_str() {
+        TRANS_OP_HALF_TOPIC => Ok(()),
+        TRANS_HALF_TOPIC => {
+            let is_copy = model.log.iter().any(|old| {
+                old.queue == record.queue && old.property(name::UNIQ_KEY) == key && old.body == record.body
+            });
+            ensure!(is_copy, "the half message at {} is a copy of none", record.at);
+            let is_visible = model.visible_copies(key).next().is_some();
+            ensure!(!is_visible, "the half message {key} was put back and is visible");
+            Ok(())
+        }
+        topic => Err(format!("a check stored a message of {topic}")),
+    }
 }
 
 /// A copy of a delayed message: of the next of its level, and not too early.

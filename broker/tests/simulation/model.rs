@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::message::properties::{self, name};
 use common::message::tags_code;
-use common::names::SCHEDULE_TOPIC;
+use common::names::{RETRY_TOPIC_PREFIX, SCHEDULE_TOPIC, TRANS_HALF_TOPIC, is_system_topic};
 use store::DAMAGED_TOPIC;
 use store::record::decode;
 
@@ -12,6 +12,9 @@ use crate::{Violation, ensure};
 
 /// A topic and a queue in it.
 pub type Queue = (String, i32);
+
+/// The queue of the half topic.
+pub const HALF_QUEUE: i32 = 0;
 
 /// Milliseconds of the delay levels 1, 2, ...: those of the reference.
 pub const DELAYS_MS: [i64; 18] = [
@@ -133,6 +136,15 @@ pub struct ParkedPull {
     pub deadline_ms: i64,
 }
 
+/// A request that stored something and waits for its answer.
+#[derive(Clone, Debug)]
+pub struct Unanswered {
+    /// The records.
+    pub places: Vec<u64>,
+    /// Whether the answer says where they are.
+    pub names_records: bool,
+}
+
 /// Everything that must hold of the broker.
 #[derive(Debug, Default)]
 pub struct Model {
@@ -147,8 +159,8 @@ pub struct Model {
     pub power_is_failing: bool,
     /// Records whose sender was told that they are on disk.
     pub promised: BTreeSet<u64>,
-    /// Sends that wait for their answers: the records, by connection and opaque.
-    pub unanswered: BTreeMap<(usize, i32), Vec<u64>>,
+    /// Requests that wait for the disk, by connection and opaque.
+    pub unanswered: BTreeMap<(usize, i32), Unanswered>,
     /// Offsets of the next messages.
     pub next_offsets: BTreeMap<Queue, u64>,
     /// Where messages were lost to crashes.
@@ -222,6 +234,25 @@ impl Model {
         self.log
             .iter()
             .filter(move |record| record.at >= log_min && record.at < dispatched && !self.is_deleted(record))
+    }
+
+    /// The half messages that are in the log, copies too.
+    pub fn halves(&self) -> impl Iterator<Item = &Logged> {
+        let log_min = self.log_min;
+        self.log
+            .iter()
+            .filter(move |record| record.at >= log_min && record.queue.0 == TRANS_HALF_TOPIC)
+    }
+
+    /// The messages that consumers see, or saw, of the transaction with this key.
+    pub fn visible_copies<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Logged> + 'a {
+        self.log.iter().filter(move |record| {
+            let topic = &record.queue.0;
+            record.property(name::UNIQ_KEY) == key
+                && !is_system_topic(topic)
+                && !topic.starts_with(RETRY_TOPIC_PREFIX)
+                && !record.is_repair()
+        })
     }
 
     /// The end of a queue as consumers see it.

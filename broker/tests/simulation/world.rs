@@ -74,13 +74,15 @@ pub enum Tick {
     Retention,
     Persist,
     Delay,
+    TransactionCheck,
+    TransactionOps,
     PullExpiry,
     ClientExpiry,
     Stats,
 }
 
 /// In start order.
-pub const TICKS: [Tick; 11] = [
+pub const TICKS: [Tick; 13] = [
     Tick::Allocate,
     Tick::Flush,
     Tick::FlushDeadline,
@@ -89,6 +91,8 @@ pub const TICKS: [Tick; 11] = [
     Tick::Retention,
     Tick::Persist,
     Tick::Delay,
+    Tick::TransactionCheck,
+    Tick::TransactionOps,
     Tick::PullExpiry,
     Tick::ClientExpiry,
     Tick::Stats,
@@ -278,6 +282,8 @@ impl World {
             Tick::Retention => run(&mut ticks.store.retention, &clock, stopping),
             Tick::Persist => run(&mut ticks.persist, &clock, stopping),
             Tick::Delay => run(&mut ticks.delay, &clock, stopping),
+            Tick::TransactionCheck => run(&mut ticks.transaction_check, &clock, stopping),
+            Tick::TransactionOps => run(&mut ticks.transaction_ops, &clock, stopping),
             Tick::PullExpiry => run(&mut ticks.pull_expiry, &clock, stopping),
             Tick::ClientExpiry => run(&mut ticks.client_expiry, &clock, stopping),
             Tick::Stats => run(&mut ticks.stats, &clock, stopping),

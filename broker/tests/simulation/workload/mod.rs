@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `sends` | messages come in |
 //! | `consumers` | pulls, commits, resets |
+//! | `transactions` | half messages and their ends |
 //! | `topics` | operators change topics |
 //! | `services` | ticks, time, retention |
 //! | `faults` | the disk fails, the broker lives on |
@@ -18,6 +19,7 @@ mod sends;
 mod services;
 mod stops;
 mod topics;
+mod transactions;
 
 use std::time::Duration;
 
@@ -43,6 +45,8 @@ const OPERATIONS: &[Operation] = &[
     (280, sends::send),
     (60, sends::send_batch),
     (60, sends::send_back),
+    (50, transactions::send_half),
+    (60, transactions::end),
     (130, consumers::pull),
     (80, consumers::commit),
     (10, consumers::reset),
@@ -111,6 +115,10 @@ fn finish(world: &mut World) -> Result<(), Violation> {
         services::run_tick(world, Tick::Dispatch, false)?;
     }
     checks::delayed_messages_arrived(world)?;
+    transactions::end_all(world)?;
+    services::run_tick(world, Tick::TransactionOps, false)?;
+    services::run_tick(world, Tick::Flush, false)?;
+    services::run_tick(world, Tick::Dispatch, false)?;
     checks::everything(world)?;
     stops::restart(world)
 }

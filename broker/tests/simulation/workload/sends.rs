@@ -1,7 +1,7 @@
 //! Messages come in: one, many at once, back from a consumer, for later.
 
 use common::message::properties::{self, name};
-use common::names::{SCHEDULE_TOPIC, retry_topic};
+use common::names::{self, SCHEDULE_TOPIC, retry_topic};
 use remoting::codes::{request_code, response_code};
 use remoting::header::ConsumerSendMsgBackRequestHeader;
 use remoting::request::OutgoingRequest;
@@ -13,7 +13,7 @@ use crate::world::{World, send_request};
 use crate::{Violation, ensure};
 
 /// What a message carries besides its body.
-fn new_properties(world: &World) -> Vec<(&'static str, String)> {
+pub fn new_properties(world: &World) -> Vec<(&'static str, String)> {
     let mut pairs = vec![(name::UNIQ_KEY, world.new_key())];
     if world.below(3) == 0 {
         pairs.push((name::TAGS, TAGS[world.below(2) as usize].to_owned()));
@@ -97,7 +97,7 @@ pub fn send_batch(world: &mut World) -> Result<(), Violation> {
     finish_send(world, request, wanted, true, &what)
 }
 
-fn finish_send(
+pub fn finish_send(
     world: &mut World,
     request: OutgoingRequest,
     wanted: Vec<Wanted>,
@@ -125,6 +125,7 @@ fn finish_send(
         opaque,
         answer,
         waits,
+        names_records: true,
     });
     checks::after_step(world, &expect, sent)
 }
@@ -134,7 +135,7 @@ pub fn send_back(world: &mut World) -> Result<(), Violation> {
     let candidates: Vec<(u64, Vec<u8>, String, u32)> = world
         .model
         .indexed()
-        .filter(|record| record.is_queued && record.queue.0 != SCHEDULE_TOPIC)
+        .filter(|record| record.is_queued && !names::is_system_topic(&record.queue.0))
         .map(|record| {
             let times = store::record::decode(&record.bytes).map_or(0, |record| record.reconsume_times);
             let key = record.property(name::UNIQ_KEY).to_owned();

@@ -9,9 +9,9 @@ use crate::world::{TICKS, Tick, World};
 use crate::{Violation, ensure};
 
 pub fn tick(world: &mut World) -> Result<(), Violation> {
-    let tick = match world.below(16) {
-        number @ 0..=10 => TICKS[number as usize],
-        11 | 12 => Tick::Flush,
+    let tick = match world.below(18) {
+        number @ 0..=12 => TICKS[number as usize],
+        13 | 14 => Tick::Flush,
         _ => Tick::Dispatch,
     };
     run_tick(world, tick, false)
@@ -20,10 +20,10 @@ pub fn tick(world: &mut World) -> Result<(), Violation> {
 pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Violation> {
     world.note(format!("  tick {tick:?}"));
     world.tick(tick, stopping)?;
-    let expect = if tick == Tick::Delay {
-        Expect::Deliveries
-    } else {
-        nothing()
+    let expect = match tick {
+        Tick::Delay => Expect::Deliveries,
+        Tick::TransactionCheck | Tick::TransactionOps => Expect::OfTransactions,
+        _ => nothing(),
     };
     checks::after_step(world, &expect, None)?;
     if world.power_is_failing {
