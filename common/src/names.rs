@@ -26,6 +26,8 @@ pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
 pub const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 /// Events of consumers whose offset was out of range.
 pub const OFFSET_MOVED_EVENT: &str = "OFFSET_MOVED_EVENT";
+/// Reserved by the reference for checkpoints of its timer in RocksDB.
+pub const CHECKPOINT_TOPIC: &str = "CHECKPOINT_TOPIC";
 /// Messages with an arbitrary delivery time.
 pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 /// Topics that start with it belong to the broker.
@@ -78,7 +80,8 @@ pub const RETRY_TOPIC_MAX_LENGTH: usize = 255;
 pub const GROUP_MAX_LENGTH: usize = 255;
 
 /// The topics of the broker that have fixed names.
-pub const SYSTEM_TOPICS: [&str; 10] = [
+pub const SYSTEM_TOPICS: [&str; 11] = [
+    CHECKPOINT_TOPIC,
     AUTO_CREATE_TOPIC,
     SCHEDULE_TOPIC,
     BENCHMARK_TOPIC,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::names;
 use remoting::body::static_topic::TopicQueueMappingDetail;
@@ -275,6 +276,9 @@ pub(crate) fn all_configs(broker: &Broker, request: Request<'_, GetAllTopicConfi
 pub(crate) fn stats(broker: &Broker, request: Request<'_, GetTopicStatsInfoRequestHeader>) -> Handled {
     let topic = &request.header.topic;
     let config = require_topic(broker, topic)?;
+    if broker.static_topics.mappings.get(topic).is_some() {
+        await_dispatch(broker);
+    }
     let queues = config.write_queue_nums.max(config.read_queue_nums);
     let offset_table = (0..queues)
         .map(|queue_id| {
@@ -287,6 +291,19 @@ pub(crate) fn stats(broker: &Broker, request: Request<'_, GetTopicStatsInfoReque
         topic_put_tps: broker.stats.topic_put_tps(topic),
     };
     Ok(Response::success().body(to_body(&body)?).into())
+}
+
+/// Waits until the queues show what the log holds now. The tool that moves a queue decides by them where the old place ends: a
+/// message that is not yet in its queue would be lost to consumers.
+fn await_dispatch(broker: &Broker) {
+    const LIMIT: Duration = Duration::from_secs(2);
+    const PAUSE: Duration = Duration::from_millis(5);
+    let state = broker.store.state();
+    let mut waited = Duration::ZERO;
+    while broker.store.state().dispatched < state.commit_log_max && waited < LIMIT {
+        std::thread::sleep(PAUSE);
+        waited += PAUSE;
+    }
 }
 
 fn topic_offset(broker: &Broker, topic: &str, queue_id: i32) -> TopicOffset {

@@ -28,13 +28,15 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
  * Every subcommand of the stock mqadmin, run against a cluster of two brokers with the same contents, prints what it prints
  * against the Java servers: {@code src/test/resources/mqadmin/NAME.txt}, made by a run with {@code -Dmqadmin.golden=write}.
  *
- * <p>Prints one line a subcommand and {@code mqadmin: N of M}. The cases are in {@link MqAdminCases}.
+ * <p>Prints one line a subcommand and {@code mqadmin: N of M}. The cases are in {@link MqAdminCases}; requests that no subcommand
+ * sends are in {@link AdminApi}.
  */
 @ResourceLock(MqAdmin.LOCK)
 class MqAdminConformanceTest {
     private static final Path GOLDEN = Paths.get("src", "test", "resources", "mqadmin");
     private static final boolean WRITE = "write".equals(System.getProperty("mqadmin.golden"));
     private static final String ONLY = System.getProperty("mqadmin.only", "");
+    private static final Map<String, String> NOT_YET = Kind.broker() == Kind.RUST ? MqAdminCases.NOT_YET : Map.of();
     private static final int SIDE_BY_SIDE = 8;
     /** How long a command that only looks may take to show what it should. */
     private static final Duration SETTLE = Duration.ofSeconds(Integer.getInteger("mqadmin.settle", 30));
@@ -42,6 +44,7 @@ class MqAdminConformanceTest {
     private final Map<String, String> differences = new ConcurrentHashMap<>();
     private AdminCluster cluster;
     private MqAdmin mqadmin;
+    private String adminApi = "";
 
     @Test
     void everySubcommandPrintsWhatItPrintsOnTheReference() throws Exception {
@@ -52,6 +55,9 @@ class MqAdminConformanceTest {
             Files.copy(commitLog(), cluster.work.resolve("commitlog"), StandardCopyOption.REPLACE_EXISTING);
             if (WRITE) {
                 Await.pause(30_000);
+            }
+            if (ONLY.isEmpty() || ONLY.contains("admin-api")) {
+                checkAdminApi();
             }
             for (MqAdminCase.Stage stage : MqAdminCase.Stage.values()) {
                 run(MqAdminCases.ALL.stream().filter(c -> c.stage == stage && (ONLY.isEmpty() || List.of(ONLY.split(",")).contains(c.name)))
@@ -99,7 +105,7 @@ class MqAdminConformanceTest {
         Map<String, String> expected = WRITE ? Map.of() : Transcript.sections(Files.readString(golden));
         Map<String, String> actual = new LinkedHashMap<>();
         int index = 0;
-        boolean patient = !WRITE && !MqAdminCases.NOT_YET.containsKey(one.name);
+        boolean patient = !WRITE && !NOT_YET.containsKey(one.name);
         for (String command : one.commands) {
             boolean looks = command.startsWith("~ ");
             String line = looks ? command.substring(2) : command;
@@ -147,6 +153,29 @@ class MqAdminConformanceTest {
         return result;
     }
 
+    private void checkAdminApi() throws Exception {
+        Path golden = GOLDEN.resolve("admin-api.txt");
+        AdminApi api = new AdminApi(cluster);
+        if (WRITE) {
+            Files.writeString(golden, Transcript.of(api.answers()));
+            return;
+        }
+        Map<String, String> expected = Transcript.sections(Files.readString(golden));
+        long deadline = System.nanoTime() + SETTLE.toNanos();
+        Map<String, String> actual = api.answers();
+        while (!actual.equals(expected) && System.nanoTime() < deadline) {
+            Await.pause(500);
+            actual = api.answers();
+        }
+        Map<String, String> last = actual;
+        long same = expected.keySet().stream().filter(name -> expected.get(name).equals(last.get(name))).count();
+        adminApi = "admin API: " + same + " of " + expected.size() + "\n";
+        if (!actual.equals(expected)) {
+            differences.put("admin-api", difference(expected, actual));
+            adminApi += differences.get("admin-api");
+        }
+    }
+
     private static String difference(Map<String, String> expected, Map<String, String> actual) {
         StringBuilder report = new StringBuilder();
         actual.forEach((section, text) -> {
@@ -160,14 +189,14 @@ class MqAdminConformanceTest {
 
     private void report() {
         Map<String, String> regressions = new TreeMap<>(differences);
-        regressions.keySet().removeAll(MqAdminCases.NOT_YET.keySet());
+        regressions.keySet().removeAll(NOT_YET.keySet());
         StringBuilder report = new StringBuilder();
         for (MqAdminCase one : MqAdminCases.ALL) {
             String difference = differences.get(one.name);
             String verdict = difference == null ? "ok        " : regressions.containsKey(one.name) ? "DIFFERENT " : "not yet   ";
             report.append(verdict).append(one.name);
-            if (MqAdminCases.NOT_YET.containsKey(one.name)) {
-                report.append(difference == null ? "  (no longer expected to differ)" : "  (" + MqAdminCases.NOT_YET.get(one.name) + ")");
+            if (NOT_YET.containsKey(one.name)) {
+                report.append(difference == null ? "  (no longer expected to differ)" : "  (" + NOT_YET.get(one.name) + ")");
             }
             report.append('\n');
             if (difference != null) {
@@ -175,7 +204,9 @@ class MqAdminConformanceTest {
             }
         }
         MqAdminCases.APART.forEach((name, reason) -> report.append("apart     ").append(name).append("  (").append(reason).append(")\n"));
+        report.append(adminApi);
         int count = MqAdminCases.ALL.size();
+        differences.remove("admin-api");
         report.append("mqadmin: ").append(count - differences.size()).append(" of ").append(count).append(" (and ")
             .append(MqAdminCases.APART.size()).append(" apart)\n");
         System.out.print(report);

@@ -2,9 +2,11 @@ package compat;
 
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.store.OffsetStore;
@@ -13,16 +15,18 @@ import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.protocol.statictopic.TopicConfigAndQueueMapping;
+import org.apache.rocketmq.remoting.protocol.statictopic.TopicQueueMappingUtils;
+import org.apache.rocketmq.remoting.protocol.statictopic.TopicRemappingDetailWrapper;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
+import org.apache.rocketmq.tools.admin.MQAdminUtils;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.parallel.ResourceLock;
 
 import static org.apache.rocketmq.client.consumer.store.ReadOffsetType.READ_FROM_STORE;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 /** A static topic whose queues move from one broker to another while its messages stay where they were stored. */
-@ResourceLock(MqAdmin.LOCK)
 class StaticTopicTest extends CompatTest {
     private static final String CLUSTER = "StaticCluster";
     private static final String TOPIC = "Moving";
@@ -36,13 +40,12 @@ class StaticTopicTest extends CompatTest {
     @Test
     void aConsumerReadsWhatWasStoredBeforeAndAfterAMoveAndGoesOnAfterARestart() throws Exception {
         startCluster();
-        MqAdmin mqadmin = new MqAdmin(namesrvAddr);
-        mqadmin.run("updateStaticTopic", "-t", TOPIC, "-b", "static-a", "-qn", "2");
+        create("static-a");
         DefaultMQProducer producer = producer();
         List<String> before = send(producer, "before", 5);
-        assertEquals(5, producer.maxOffset(queue(0)) + producer.maxOffset(queue(1)));
+        Await.until("5 messages", () -> producer.maxOffset(queue(0)) + producer.maxOffset(queue(1)) == 5);
 
-        mqadmin.run("remappingStaticTopic", "-t", TOPIC, "-b", "static-b");
+        moveTo("static-b");
         Await.until("the logical offsets on the new broker", () -> producer.maxOffset(queue(0)) >= 10_000);
         List<String> after = send(producer, "after", 5);
         // A Java broker learns only now and then where its peers are.
@@ -72,6 +75,22 @@ class StaticTopicTest extends CompatTest {
         Received again = new Received();
         consumer(again);
         again.awaitExactly(later);
+    }
+
+    /** What mqadmin updateStaticTopic does. */
+    private void create(String broker) throws Exception {
+        Map<String, TopicConfigAndQueueMapping> brokers = new HashMap<>();
+        TopicQueueMappingUtils.createTopicConfigMapping(TOPIC, 2, Set.of(broker), brokers);
+        MQAdminUtils.completeNoTargetBrokers(brokers, admin);
+        MQAdminUtils.updateTopicConfigMappingAll(brokers, admin, false);
+    }
+
+    /** What mqadmin remappingStaticTopic does. */
+    private void moveTo(String broker) throws Exception {
+        Map<String, TopicConfigAndQueueMapping> brokers = MQAdminUtils.examineTopicConfigAll(TOPIC, admin);
+        TopicRemappingDetailWrapper plan = TopicQueueMappingUtils.remappingStaticTopic(TOPIC, brokers, Set.of(broker));
+        MQAdminUtils.completeNoTargetBrokers(plan.getBrokerConfigMap(), admin);
+        MQAdminUtils.remappingStaticTopic(TOPIC, plan.getBrokerToMapIn(), plan.getBrokerToMapOut(), plan.getBrokerConfigMap(), 10_000, false, admin);
     }
 
     private void startCluster() throws Exception {
