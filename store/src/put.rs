@@ -164,6 +164,14 @@ pub enum PutError {
     /// An inner batch for an ordinary queue, or its count is missing.
     #[error("{0}")]
     IllegalBatch(&'static str),
+    /// One more light message queue than `maxLmqConsumeQueueNum`, where `enableLmqQuota` is set.
+    #[error("there are {count} light message queues, the limit is {limit}")]
+    TooManyLightQueues {
+        /// How many there are.
+        count: usize,
+        /// `maxLmqConsumeQueueNum`.
+        limit: usize,
+    },
     /// Somebody holds the writer lock for longer than `osPageCacheBusyTimeOutMills`.
     #[error("the page cache is busy: the writer lock is held for {held_ms} ms")]
     PageCacheBusy {
@@ -192,6 +200,7 @@ impl Store {
                     "INNER_NUM without the flag of an inner batch",
                 ));
             } else if self.derived.fans_out() && has(message, name::INNER_MULTI_DISPATCH) {
+                self.require_light_queues_within_quota(&config, message)?;
                 self.put_to_many_queues(message)?
             } else {
                 self.put_simple(message)?
@@ -314,6 +323,29 @@ impl Store {
             }
         }
         Err(PutError::Contended)
+    }
+
+    /// Reference: `HookUtils.handleLmqQuota`.
+    fn require_light_queues_within_quota(
+        &self,
+        config: &MessageStoreConfig,
+        message: &Message<'_>,
+    ) -> Result<(), PutError> {
+        if !config.enable_lmq_quota {
+            return Ok(());
+        }
+        let names = properties::get(message.properties, name::INNER_MULTI_DISPATCH).unwrap_or("");
+        let is_new = |topic: &str| topic.starts_with(LMQ_PREFIX) && self.derived.queues.find(topic, 0).is_none();
+        if !names.split(',').any(is_new) {
+            return Ok(());
+        }
+        let topics = self.derived.queues.topics();
+        let count = topics.iter().filter(|topic| topic.starts_with(LMQ_PREFIX)).count();
+        let limit = usize::try_from(config.max_lmq_consume_queue_num).unwrap_or(0);
+        if count < limit {
+            return Ok(());
+        }
+        Err(PutError::TooManyLightQueues { count, limit })
     }
 
     /// Light message queues: the record also takes an offset in each queue that INNER_MULTI_DISPATCH names.

@@ -26,6 +26,10 @@ pub(crate) fn put_refused(error: &PutError, max_message_bytes: usize) -> Refusal
                  {max_message_bytes}B, msg properties length limit 32KB. Here: {error}"
             ),
         ),
+        PutError::TooManyLightQueues { .. } => Refusal::new(
+            response_code::LMQ_QUOTA_EXCEEDED,
+            format!("[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]lmq consume queue num exceeded. Here: {error}"),
+        ),
         PutError::PageCacheBusy { .. } | PutError::Contended => Refusal::new(
             response_code::SYSTEM_BUSY,
             format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while. Here: {error}"),
@@ -55,6 +59,7 @@ pub(crate) fn put_status(error: &PutError) -> &'static str {
         | PutError::EmptyBatch
         | PutError::IllegalBatch(_) => "MESSAGE_ILLEGAL",
         PutError::PropertiesTooLarge { .. } => "PROPERTIES_SIZE_EXCEEDED",
+        PutError::TooManyLightQueues { .. } => "LMQ_CONSUME_QUEUE_NUM_EXCEEDED",
         PutError::PageCacheBusy { .. } | PutError::Contended => "OS_PAGE_CACHE_BUSY",
         PutError::NotWritable(_) => "SERVICE_NOT_AVAILABLE",
     }

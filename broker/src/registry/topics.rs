@@ -55,6 +55,8 @@ pub struct Topics {
     config: Arc<Live<BrokerConfig>>,
     system_topics: BTreeSet<String>,
     on_change: OnceLock<ChangeListener>,
+    /// Light message queues are not kept: any such name is a topic of one queue.
+    lmq_enabled: bool,
 }
 
 impl Topics {
@@ -76,6 +78,7 @@ impl Topics {
             clock,
             config,
             on_change: OnceLock::new(),
+            lmq_enabled: store_config.enable_lmq,
         };
         for topic in created {
             topics.insert(topic);
@@ -105,12 +108,15 @@ impl Topics {
 
     /// The configuration of a topic.
     pub fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
+        if self.is_lmq(topic) {
+            return Some(Arc::new(TopicConfig::new(topic, 1)));
+        }
         self.table.get(topic).map(|found| Arc::clone(&found))
     }
 
     /// Whether the topic exists.
     pub fn contains(&self, topic: &str) -> bool {
-        self.table.contains_key(topic)
+        self.is_lmq(topic) || self.table.contains_key(topic)
     }
 
     /// Number of topics.
@@ -213,6 +219,9 @@ impl Topics {
 
     /// Creates or replaces a topic as it stands; merging of attributes is the caller's.
     pub fn put(&self, config: TopicConfig) -> Arc<TopicConfig> {
+        if self.is_lmq(&config.topic_name) {
+            return Arc::new(config);
+        }
         let put = {
             let mut version = self.lock();
             tracing::info!(topic = config.topic_name, old = ?self.get(&config.topic_name), new = ?config, "topic put");
@@ -228,6 +237,9 @@ impl Topics {
         topic: &str,
         change: impl FnOnce(Option<&TopicConfig>) -> Result<TopicConfig, E>,
     ) -> Result<Arc<TopicConfig>, E> {
+        if self.is_lmq(topic) {
+            return change(self.get(topic).as_deref()).map(Arc::new);
+        }
         let put = {
             let mut version = self.lock();
             let old = self.get(topic);
@@ -241,6 +253,9 @@ impl Topics {
 
     /// Changes an existing topic in place, e.g. one of its flags; `None` when it does not exist.
     pub fn update(&self, topic: &str, change: impl FnOnce(&mut TopicConfig)) -> Option<Arc<TopicConfig>> {
+        if self.is_lmq(topic) {
+            return self.get(topic);
+        }
         let updated = {
             let mut version = self.lock();
             let mut config = (*self.get(topic)?).clone();
@@ -318,6 +333,10 @@ impl Topics {
             return None;
         }
         Some(template)
+    }
+
+    fn is_lmq(&self, topic: &str) -> bool {
+        self.lmq_enabled && topic.starts_with(names::LMQ_PREFIX)
     }
 
     fn commit(&self, version: &mut MutexGuard<'_, DataVersion>, config: TopicConfig) -> Arc<TopicConfig> {

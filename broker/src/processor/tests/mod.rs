@@ -11,6 +11,7 @@ mod duplicate_sends;
 mod filter;
 mod garbage;
 mod metrics;
+mod lmq;
 mod offsets;
 mod pull;
 mod query;

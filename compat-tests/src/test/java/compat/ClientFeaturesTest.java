@@ -1,0 +1,191 @@
+package compat;
+
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.PullResult;
+import org.apache.rocketmq.client.consumer.PullStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.exception.MQBrokerException;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageConst;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.topic.TopicValidator;
+import org.apache.rocketmq.remoting.protocol.ResponseCode;
+import org.apache.rocketmq.remoting.protocol.subscription.CustomizedRetryPolicy;
+import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicy;
+import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicyType;
+import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+/** What clients can do beyond sending and consuming, on a broker that has it switched on. */
+class ClientFeaturesTest extends CompatTest {
+    private static Pair pair;
+
+    @BeforeAll
+    static void start() {
+        pair = Pair.start("features", Map.of("traceTopicEnable", "true", "enableLmq", "true", "enableMultiDispatch", "true",
+            "enableLmqQuota", "true", "maxLmqConsumeQueueNum", "3"));
+    }
+
+    @AfterAll
+    static void stop() {
+        pair.dispose();
+    }
+
+    @Override
+    Pair pair() {
+        return pair;
+    }
+
+    @Test
+    void aTracedMessageLeavesItsTraceInTheTraceTopic() throws Exception {
+        String topic = newTopic("Traced", 1);
+        DefaultMQProducer producer = new DefaultMQProducer(unique("PG"), true, null);
+        producer.setNamesrvAddr(pair().namesrvAddr());
+        producer.start();
+        closeLater(producer::shutdown);
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(unique("CG"), true, null);
+        consumer.setNamesrvAddr(pair().namesrvAddr());
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.subscribe(topic, "*");
+        Received received = new Received();
+        consumer.registerMessageListener((MessageListenerConcurrently) received::accept);
+        consumer.start();
+        closeLater(consumer::shutdown);
+        SendResult sent = assertSent(producer.send(message(topic, "T", "traced-key", "traced")));
+        received.awaitCount(1);
+        Await.until("the trace of a send and of its consumption", () -> {
+            String trace = traces(sent.getMsgId());
+            return List.of("Pub", "SubBefore", "SubAfter").stream().allMatch(trace::contains);
+        });
+    }
+
+    private String traces(String key) {
+        try {
+            return pair().admin.queryMessage(TopicValidator.RMQ_SYS_TRACE_TOPIC, key, 32, 0, Long.MAX_VALUE).getMessageList().stream()
+                .map(message -> new String(message.getBody(), StandardCharsets.UTF_8)).collect(Collectors.joining("\n"));
+        } catch (Exception nothingYet) {
+            return "";
+        }
+    }
+
+    @Test
+    @SuppressWarnings("deprecation")
+    void namespacesKeepTopicsAndGroupsOfOneNameApart() throws Exception {
+        String topic = unique("Shared");
+        String group = unique("CG");
+        createTopic("one%" + topic, 1, 6);
+        createTopic("two%" + topic, 1, 6);
+        for (String namespace : List.of("one", "two")) {
+            DefaultMQProducer producer = newProducer();
+            producer.setNamespace(namespace);
+            producer.start();
+            assertSent(producer.send(message(topic, "of " + namespace)));
+        }
+        for (String namespace : List.of("one", "two")) {
+            DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+            consumer.setNamesrvAddr(pair().namesrvAddr());
+            consumer.setNamespace(namespace);
+            consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+            consumer.subscribe(topic, "*");
+            Received received = new Received();
+            consumer.registerMessageListener((MessageListenerConcurrently) received::accept);
+            consumer.start();
+            closeLater(consumer::shutdown);
+            received.awaitExactly(List.of("of " + namespace));
+            assertEquals(topic, received.messages().get(0).getTopic());
+        }
+        assertEquals(Set.of("one%" + group, "two%" + group), pair().admin.getAllSubscriptionGroup(pair().brokerAddr(), 5_000)
+            .getSubscriptionGroupTable().keySet().stream().filter(name -> name.endsWith(group)).collect(Collectors.toSet()));
+    }
+
+    /** The policy is for clients that ask the proxy; the broker's own delays stay as they are. */
+    @Test
+    void theRetryPolicyOfAGroupIsKeptAndDoesNotChangeTheDelayOfWhatIsSentBack() throws Exception {
+        String topic = newTopic("RetryPolicy", 1);
+        SubscriptionGroupConfig config = new SubscriptionGroupConfig();
+        config.setGroupName(unique("CG"));
+        GroupRetryPolicy policy = new GroupRetryPolicy();
+        policy.setType(GroupRetryPolicyType.CUSTOMIZED);
+        policy.setCustomizedRetryPolicy(new CustomizedRetryPolicy(new long[] {TimeUnit.SECONDS.toMillis(1)}));
+        config.setGroupRetryPolicy(policy);
+        pair().admin.createAndUpdateSubscriptionGroupConfig(pair().brokerAddr(), config);
+        GroupRetryPolicy kept = pair().admin.examineSubscriptionGroupConfig(pair().brokerAddr(), config.getGroupName()).getGroupRetryPolicy();
+        assertEquals(GroupRetryPolicyType.CUSTOMIZED, kept.getType());
+        assertEquals(1_000, kept.getCustomizedRetryPolicy().getNext()[0]);
+
+        DefaultMQPushConsumer consumer = newConsumer(config.getGroupName(), topic, "*");
+        Received received = new Received();
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            received.accept(messages, context);
+            return messages.get(0).getReconsumeTimes() == 0 ? ConsumeConcurrentlyStatus.RECONSUME_LATER
+                : ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+        assertSent(startProducer().send(message(topic, "failed once")));
+        MessageExt again = received.awaitCount(2).get(1);
+        assertEquals("3", again.getProperty(MessageConst.PROPERTY_DELAY_TIME_LEVEL));
+    }
+
+    @Test
+    void aMessageIsReadFromEachLightQueueItNames() throws Exception {
+        String topic = newTopic("Parent", 2);
+        DefaultMQProducer producer = startProducer();
+        for (int i = 0; i < 3; i++) {
+            Message message = message(topic, "m" + i);
+            MessageAccess.put(message, MessageConst.PROPERTY_INNER_MULTI_DISPATCH, i == 1 ? "%LMQ%a,%LMQ%b" : "%LMQ%a");
+            assertSent(producer.send(message, queue(topic, i % 2)));
+        }
+        DefaultMQPullConsumer puller = new DefaultMQPullConsumer(unique("%LMQ%Puller"));
+        puller.setNamesrvAddr(pair().namesrvAddr());
+        puller.setRegisterTopics(Set.of(topic));
+        puller.start();
+        closeLater(puller::shutdown);
+        assertEquals(List.of("m0", "m1", "m2"), pullAll(puller, "%LMQ%a", 3));
+        assertEquals(List.of("m1"), pullAll(puller, "%LMQ%b", 1));
+        puller.updateConsumeOffset(queue("%LMQ%a", 0), 2);
+        puller.getOffsetStore().persist(queue("%LMQ%a", 0));
+        Await.until("the offset of a light queue", () -> puller.getDefaultMQPullConsumerImpl().fetchConsumeOffset(queue("%LMQ%a", 0), true) == 2);
+
+        // A third queue is allowed, a fourth is one too many.
+        Message third = message(topic, "third");
+        MessageAccess.put(third, MessageConst.PROPERTY_INNER_MULTI_DISPATCH, "%LMQ%c");
+        assertSent(producer.send(third, queue(topic, 0)));
+        assertEquals(List.of("third"), pullAll(puller, "%LMQ%c", 1));
+        Message fourth = message(topic, "fourth");
+        MessageAccess.put(fourth, MessageConst.PROPERTY_INNER_MULTI_DISPATCH, "%LMQ%d");
+        MQBrokerException e = assertThrows(MQBrokerException.class, () -> producer.send(fourth, queue(topic, 0)));
+        assertEquals(ResponseCode.LMQ_QUOTA_EXCEEDED, e.getResponseCode());
+    }
+
+    private List<String> pullAll(DefaultMQPullConsumer puller, String light, int count) {
+        PullResult[] result = new PullResult[1];
+        Await.until(count + " messages of " + light, () -> {
+            result[0] = puller.pull(queue(light, 0), "*", 0, 32);
+            return result[0].getPullStatus() == PullStatus.FOUND && result[0].getMsgFoundList().size() == count;
+        });
+        return result[0].getMsgFoundList().stream().map(CompatTest::body).collect(Collectors.toList());
+    }
+
+    /** Sets properties that clients are not meant to set. */
+    private static final class MessageAccess extends org.apache.rocketmq.common.message.MessageAccessor {
+        static void put(Message message, String name, String value) {
+            putProperty(message, name, value);
+        }
+    }
+}
