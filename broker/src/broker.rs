@@ -11,6 +11,7 @@
 //!     ├── transactions   half messages, their ends, their metrics
 //!     ├── static_topics  mappings of queues that move between brokers, their file, the other brokers
 //!     ├── producers, consumers, queue_locks                    who is connected
+//!     ├── producers, consumers, queue_locks, broadcast_offsets who is connected
 //!     ├── pull_hold, delay_arrivals                            told of arrivals by the store
 //!     └── stats, registration, random, unique_keys
 //! ```
@@ -29,6 +30,7 @@ use remoting::connection::Connection;
 use remoting::routes::ConnectionEvents;
 use store::{Arrival, ArrivalListener, Disk, MessageStoreConfig, Store, StoreOptions};
 
+use crate::clients::broadcast_offsets::BroadcastOffsets;
 use crate::clients::consumers::Consumers;
 use crate::clients::producers::Producers;
 use crate::clients::queue_locks::QueueLocks;
@@ -68,6 +70,7 @@ pub struct Broker {
     pub(crate) producers: Arc<Producers>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) queue_locks: Arc<QueueLocks>,
+    pub(crate) broadcast_offsets: BroadcastOffsets,
     pub(crate) pull_hold: Arc<PullHold>,
     pub(crate) delay_arrivals: Arc<DelayArrivals>,
 
@@ -169,6 +172,7 @@ impl Broker {
             producers,
             consumers,
             queue_locks: Arc::new(QueueLocks::new()),
+            broadcast_offsets: BroadcastOffsets::new(),
             config,
             store_config,
             configuration,

@@ -6,7 +6,7 @@
 //!   delay-levels                           delivers what is due
 //!   transaction-check, transaction-ops     asks about half messages without an end; writes down those with one
 //!   pull-hold                              answers parked pulls whose time is up
-//!   client-expiry                          forgets silent clients, expired locks and filters
+//!   client-expiry                          forgets silent clients, expired locks and filters; commits broadcast offsets
 //!   stats                                  takes the samples behind TPS figures
 //! ```
 //!
@@ -19,6 +19,7 @@ use common::clock::Now;
 use common::service::{Next, Service, Services, Waker};
 
 use crate::broker::Broker;
+use crate::clients::broadcast_offsets::broadcast_group;
 use crate::delay::levels::DelayDelivery;
 use crate::hold::pull::PullExpiry;
 use crate::registry::{Persist, PersistWaker};
@@ -119,6 +120,32 @@ pub struct ClientExpiry {
     broker: Arc<Broker>,
 }
 
+impl ClientExpiry {
+    /// What the slowest member of a broadcasting group has pulled is committed for the group.
+    fn expire_broadcast_offsets(&self, now_ms: i64) {
+        let config = self.broker.config.get();
+        let consumers = &self.broker.consumers;
+        let slowest = self.broker.broadcast_offsets.expire(
+            now_ms,
+            config.broadcast_offset_expire_second.saturating_mul(1_000),
+            config.broadcast_offset_expire_max_second.saturating_mul(1_000),
+            |group, client_id| {
+                let info = consumers.info(group);
+                info.is_some_and(|info| info.channel(client_id).is_some())
+            },
+        );
+        for slowest in slowest {
+            self.broker.consumer_offsets.commit(
+                "the slowest member",
+                &broadcast_group(&slowest.group),
+                &slowest.topic,
+                slowest.queue_id,
+                slowest.offset,
+            );
+        }
+    }
+}
+
 impl Service for ClientExpiry {
     const NAME: &'static str = "client-expiry";
 
@@ -133,6 +160,7 @@ impl Service for ClientExpiry {
             self.broker.notifies_members(group)
         });
         self.broker.queue_locks.expire(now.wall_ms);
+        self.expire_broadcast_offsets(now.wall_ms);
         let has_members = |group: &str| self.broker.consumers.info(group).is_some();
         self.broker.consumer_filters.expire(now.wall_ms, has_members);
         Ok(Next::Idle)

@@ -322,7 +322,10 @@ const MAX_FILE_NAME_BYTES: usize = 255;
 
 /// Whether a topic can be the name of its directory.
 pub(crate) fn is_file_name(topic: &str) -> bool {
-    (1..=MAX_FILE_NAME_BYTES).contains(&topic.len()) && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
+    (1..=MAX_FILE_NAME_BYTES).contains(&topic.len())
+        && topic != "."
+        && topic != ".."
+        && !topic.contains(['/', '\0'])
 }
 
 /// Whether a record can have a queue at all: broken ones are reported.

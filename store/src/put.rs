@@ -335,12 +335,16 @@ impl Store {
             return Ok(());
         }
         let names = properties::get(message.properties, name::INNER_MULTI_DISPATCH).unwrap_or("");
-        let is_new = |topic: &str| topic.starts_with(LMQ_PREFIX) && self.derived.queues.find(topic, 0).is_none();
+        let is_new =
+            |topic: &str| topic.starts_with(LMQ_PREFIX) && self.derived.queues.find(topic, 0).is_none();
         if !names.split(',').any(is_new) {
             return Ok(());
         }
         let topics = self.derived.queues.topics();
-        let count = topics.iter().filter(|topic| topic.starts_with(LMQ_PREFIX)).count();
+        let count = topics
+            .iter()
+            .filter(|topic| topic.starts_with(LMQ_PREFIX))
+            .count();
         let limit = usize::try_from(config.max_lmq_consume_queue_num).unwrap_or(0);
         if count < limit {
             return Ok(());

@@ -52,6 +52,11 @@ impl ConsumerGroupInfo {
             .find(|channel| channel.client_id == client_id)
     }
 
+    /// The member that speaks on this connection.
+    pub fn channel_of(&self, connection: &Arc<Connection>) -> Option<&Arc<ClientChannel>> {
+        self.channels.get(&connection.id())
+    }
+
     /// Whether a member speaks on this connection.
     pub fn has_connection(&self, connection: &Arc<Connection>) -> bool {
         self.channels.contains_key(&connection.id())

@@ -4,6 +4,7 @@
 //!   producers     producer group -> channels            (transaction checks, replies)
 //!   consumers     consumer group -> channels, subscriptions
 //!   queue_locks   which client of a group consumes a queue in order
+//!   broadcast_offsets  how far each member of a broadcasting group is
 //!   notify        one-way requests to clients
 //! ```
 //!
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use remoting::connection::Connection;
 use remoting::frame::LanguageCode;
 
+pub mod broadcast_offsets;
 pub mod consumers;
 pub mod notify;
 pub mod producers;

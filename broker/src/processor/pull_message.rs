@@ -1,9 +1,9 @@
 //! PULL_MESSAGE, LITE_PULL_MESSAGE: messages of one queue to a consumer, waiting for them if there are none.
 //!
 //! ```text
-//!   check (pull_checks.rs) ─> offset reset by an operator? ─> get ─┬─ found: records as they are stored
-//!                                     21                           ├─ nothing yet: hold/pull.rs, then once more
-//!                                                                  └─ else: where to go on
+//!   check (pull_checks.rs) ─> offset reset by an operator,      ─> get ─┬─ found: records as they are stored
+//!                             or moved as a broadcasting member         ├─ nothing yet: hold/pull.rs, then once more
+//!                             (pull_broadcast.rs)? 21                   └─ else: where to go on
 //! ```
 //!
 //! A held pull is handled again, from the top, when a message arrives or its time is up; the second time it is answered
@@ -20,6 +20,7 @@ use remoting::request::{Handled, Outcome, Response};
 use store::{GetOutcome, GetRequest, GetStatus, QueueOffset};
 
 use crate::broker::Broker;
+use crate::processor::pull_broadcast::BroadcastPuller;
 use crate::processor::pull_checks::{self, CheckedPull, PullRequest};
 use crate::static_topic::pull::{PlacedPull, Pulled};
 
@@ -44,8 +45,16 @@ pub(crate) fn pull_message(broker: &Broker, mut request: PullRequest<'_>) -> Han
         Ok(checked) => checked,
         Err(refused) => return Ok(Response::from(refused).into()),
     };
-    if let Some(response) = moved_by_operator(broker, &request, &checked) {
-        return Ok(response.into());
+    let broadcast = BroadcastPuller::of(broker, &request);
+    let moved_to = reset_by_operator(broker, &request).or_else(|| {
+        let broadcast = broadcast.as_ref()?;
+        broadcast.initial_offset(broker, &request)
+    });
+    if let Some(offset) = moved_to {
+        if let Some(broadcast) = &broadcast {
+            broadcast.pulled(broker, &request, response_code::PULL_OFFSET_MOVED, offset);
+        }
+        return Ok(moved(broker, &request, &checked, offset).into());
     }
     if !request.may_block() && reads_old_messages(broker, &request.header) {
         return Ok(Outcome::MoveToBlocking);
@@ -57,6 +66,9 @@ pub(crate) fn pull_message(broker: &Broker, mut request: PullRequest<'_>) -> Han
     let mut code = code_of(found.status, request.header.queue_offset);
     if let Some(placed) = &placed {
         code = reword(placed, code, &mut found);
+    }
+    if let Some(broadcast) = &broadcast {
+        broadcast.pulled(broker, &request, code, found.next_begin_offset);
     }
     if code == response_code::PULL_NOT_FOUND && may_wait(&request) {
         return Ok(hold(broker, &request, &checked));
@@ -81,16 +93,19 @@ pub(crate) fn pull_message(broker: &Broker, mut request: PullRequest<'_>) -> Han
 }
 
 /// An operator has reset the group's offset: the consumer is sent there once, whatever it asked for.
-fn moved_by_operator(broker: &Broker, request: &PullRequest<'_>, checked: &CheckedPull) -> Option<Response> {
+fn reset_by_operator(broker: &Broker, request: &PullRequest<'_>) -> Option<i64> {
     let header = &request.header;
-    let reset_offset =
-        broker
-            .consumer_offsets
-            .take_reset(&header.consumer_group, &header.topic, header.queue_id)?;
-    // What the consumer wants committed is older than the reset, so it is not.
+    broker
+        .consumer_offsets
+        .take_reset(&header.consumer_group, &header.topic, header.queue_id)
+}
+
+/// The consumer must go on at another offset. What it wants committed is older, so it is not.
+fn moved(broker: &Broker, request: &PullRequest<'_>, checked: &CheckedPull, offset: i64) -> Response {
+    let header = &request.header;
     let answer = PullMessageResponseHeader {
         suggest_which_broker_id: checked.group.broker_id,
-        next_begin_offset: reset_offset,
+        next_begin_offset: offset,
         min_offset: broker.store.min_offset(&header.topic, header.queue_id),
         max_offset: broker.store.max_offset(&header.topic, header.queue_id),
         offset_delta: None,
@@ -98,11 +113,9 @@ fn moved_by_operator(broker: &Broker, request: &PullRequest<'_>, checked: &Check
         group_sys_flag: checked.group.group_sys_flag,
         forbidden_type: None,
     };
-    Some(
-        Response::new(response_code::PULL_OFFSET_MOVED)
-            .remark("OFFSET_RESET")
-            .header(&answer),
-    )
+    Response::new(response_code::PULL_OFFSET_MOVED)
+        .remark("OFFSET_RESET")
+        .header(&answer)
 }
 
 fn get(

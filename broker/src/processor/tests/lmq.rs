@@ -38,7 +38,10 @@ fn a_message_is_pulled_from_each_queue_it_names() {
     let answer = broker.client().pull(&pull_of("%LMQ%a", 0));
     assert_eq!(answer.bodies(), [b"m"]);
     assert_eq!(waiting.resumed_answers()[0].bodies(), [b"m"]);
-    assert!(!broker.broker.topics.snapshot().contains_key("%LMQ%a"), "not kept");
+    assert!(
+        !broker.broker.topics.snapshot().contains_key("%LMQ%a"),
+        "not kept"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! ```
 
 mod admin;
+mod broadcast;
 mod clients;
 mod duplicate_sends;
 mod filter;
