@@ -10,10 +10,9 @@
 //!     ├── recent_sends   what need not be stored again
 //!     ├── transactions   half messages, their ends, their metrics
 //!     ├── static_topics  mappings of queues that move between brokers, their file, the other brokers
-//!     ├── producers, consumers, queue_locks                    who is connected
 //!     ├── producers, consumers, queue_locks, broadcast_offsets who is connected
 //!     ├── pull_hold, delay_arrivals                            told of arrivals by the store
-//!     └── stats, registration, random, unique_keys
+//!     └── cold_data, stats, registration, random, unique_keys
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -34,6 +33,7 @@ use crate::clients::broadcast_offsets::BroadcastOffsets;
 use crate::clients::consumers::Consumers;
 use crate::clients::producers::Producers;
 use crate::clients::queue_locks::QueueLocks;
+use crate::cold_data::ColdData;
 use crate::config::{BrokerConfig, Configuration, Identity, MetricsExporterType};
 use crate::delay::levels::DelayArrivals;
 use crate::hold::pull::PullHold;
@@ -71,6 +71,7 @@ pub struct Broker {
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) queue_locks: Arc<QueueLocks>,
     pub(crate) broadcast_offsets: BroadcastOffsets,
+    pub(crate) cold_data: ColdData,
     pub(crate) pull_hold: Arc<PullHold>,
     pub(crate) delay_arrivals: Arc<DelayArrivals>,
 
@@ -173,6 +174,7 @@ impl Broker {
             consumers,
             queue_locks: Arc::new(QueueLocks::new()),
             broadcast_offsets: BroadcastOffsets::new(),
+            cold_data: ColdData::new(),
             config,
             store_config,
             configuration,

@@ -16,6 +16,7 @@
 
 pub mod broker;
 pub mod clients;
+pub mod cold_data;
 pub mod config;
 pub mod delay;
 pub mod filter;

@@ -77,6 +77,10 @@ routes! { Broker;
     GET_BROKER_CONFIG                        => NoHeader,                                  admin::config::get,                    blocking;
     CHECK_ROCKSDB_CQ_WRITE_PROGRESS          => CheckRocksdbCqWriteProgressRequestHeader,  admin::config::check_rocksdb_queues,   inline;
     EXPORT_ROCKSDB_CONFIG_TO_JSON            => ExportRocksDbConfigToJsonRequestHeader,    admin::config::export_to_json,         blocking;
+    UPDATE_COLD_DATA_FLOW_CTR_CONFIG         => NoHeader,                                  admin::cold_data::set_thresholds,      inline;
+    REMOVE_COLD_DATA_FLOW_CTR_CONFIG         => NoHeader,                                  admin::cold_data::remove_threshold,    inline;
+    GET_COLD_DATA_FLOW_CTR_INFO              => NoHeader,                                  admin::cold_data::info,                inline;
+    SET_COMMITLOG_READ_MODE                  => SetCommitLogReadModeRequestHeader,         admin::cold_data::set_read_mode,       blocking;
     GET_BROKER_RUNTIME_INFO                  => NoHeader,                                  admin::stats::runtime_info,            blocking;
     VIEW_BROKER_STATS_DATA                   => ViewBrokerStatsDataRequestHeader,          admin::stats::view,                    inline;
     GET_BROKER_HA_STATUS                     => NoHeader,                                  admin::stats::ha_status,               blocking;
@@ -110,8 +114,7 @@ routes! { Broker;
         NOTIFY_BROKER_ROLE_CHANGED, UPDATE_CONTROLLER_CONFIG, GET_CONTROLLER_CONFIG, CLEAN_BROKER_DATA,
         CONTROLLER_GET_NEXT_BROKER_ID, CONTROLLER_APPLY_BROKER_ID, BROKER_CLOSE_CHANNEL_REQUEST,
         CHECK_NOT_ACTIVE_BROKER_REQUEST, GET_BROKER_LIVE_INFO_REQUEST, GET_SYNC_STATE_DATA_REQUEST,
-        RAFT_BROKER_HEART_BEAT_EVENT_REQUEST, UPDATE_COLD_DATA_FLOW_CTR_CONFIG,
-        REMOVE_COLD_DATA_FLOW_CTR_CONFIG, GET_COLD_DATA_FLOW_CTR_INFO, SET_COMMITLOG_READ_MODE,
+        RAFT_BROKER_HEART_BEAT_EVENT_REQUEST,
         AUTH_CREATE_USER, AUTH_UPDATE_USER, AUTH_DELETE_USER, AUTH_GET_USER, AUTH_LIST_USER,
         AUTH_CREATE_ACL, AUTH_UPDATE_ACL, AUTH_DELETE_ACL, AUTH_GET_ACL, AUTH_LIST_ACL, SWITCH_TIMER_ENGINE,
         POP_MESSAGE, ACK_MESSAGE, PEEK_MESSAGE, CHANGE_MESSAGE_INVISIBLETIME, NOTIFICATION, POLLING_INFO,

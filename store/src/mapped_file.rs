@@ -62,6 +62,14 @@ impl MappedFile {
         Ok(Self::new(file, path, start, published))
     }
 
+    /// Tells the kernel whether reads of this file will be in order, so that it reads ahead, or anywhere.
+    pub fn expect_reads_in_order(&self, in_order: bool) -> io::Result<()> {
+        self.memory.advise(match in_order {
+            true => memmap2::Advice::Normal,
+            false => memmap2::Advice::Random,
+        })
+    }
+
     fn new(file: Box<dyn DiskFile>, path: &Path, start: u64, published: usize) -> Self {
         Self {
             memory: Arc::clone(file.memory()),

@@ -347,6 +347,14 @@ impl Store {
         self.derived.queues.topics().len()
     }
 
+    /// Whether the kernel reads the log's present files ahead. Reference: `CommitLog.scanFileAndSetReadMode`.
+    pub fn set_read_ahead(&self, reads_ahead: bool) -> std::io::Result<()> {
+        let files = self.log.files();
+        files
+            .iter()
+            .try_for_each(|file| file.expect_reads_in_order(reads_ahead))
+    }
+
     /// Lets an operator or the broker switch writes off and on.
     pub fn set_writable(&self, writable: bool) {
         self.is_switched_off.store(!writable, Ordering::Release);

@@ -7,7 +7,7 @@
 //!   end_transaction  37
 //!   pull_message     11 361            pull_checks                                who may pull what
 //!   client_manage    34 35 46          pull_broadcast                             where a broadcasting member goes on
-//!   consumer_manage  38 14 15
+//!   consumer_manage  38 14 15          pull_cold                                  slows down readers of old messages
 //!   queue_offset     29 30 31 32       queue_lock  41 42
 //!   query_message    12 33             admin/      everything mqadmin asks for
 //! ```
@@ -20,6 +20,7 @@ pub(crate) mod end_transaction;
 pub(crate) mod json;
 pub(crate) mod pull_broadcast;
 pub(crate) mod pull_checks;
+pub(crate) mod pull_cold;
 pub(crate) mod pull_message;
 pub(crate) mod query_message;
 pub(crate) mod queue_lock;

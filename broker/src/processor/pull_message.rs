@@ -22,6 +22,7 @@ use store::{GetOutcome, GetRequest, GetStatus, QueueOffset};
 use crate::broker::Broker;
 use crate::processor::pull_broadcast::BroadcastPuller;
 use crate::processor::pull_checks::{self, CheckedPull, PullRequest};
+use crate::processor::pull_cold::{self, Slowdown};
 use crate::static_topic::pull::{PlacedPull, Pulled};
 
 /// A consumer so few messages behind reads from memory; only for others that is looked up.
@@ -56,11 +57,16 @@ pub(crate) fn pull_message(broker: &Broker, mut request: PullRequest<'_>) -> Han
         }
         return Ok(moved(broker, &request, &checked, offset).into());
     }
+    let slowdown = pull_cold::slowdown(broker, &request, &stored_topic(&request.header))?;
+    if slowdown == Slowdown::Wait {
+        return Ok(hold_back(broker, &request, &checked));
+    }
     if !request.may_block() && reads_old_messages(broker, &request.header) {
         return Ok(Outcome::MoveToBlocking);
     }
     let mut records = Vec::new();
-    let mut found = get(broker, &request.header, &checked, &mut records);
+    let mut found = get(broker, &request.header, &checked, slowdown, &mut records);
+    pull_cold::record(broker, &request, &stored_topic(&request.header), found.size_bytes);
     commit(broker, &request, found.next_begin_offset);
 
     let mut code = code_of(found.status, request.header.queue_offset);
@@ -122,6 +128,7 @@ fn get(
     broker: &Broker,
     header: &PullMessageRequestHeader<'_>,
     checked: &CheckedPull,
+    slowdown: Slowdown,
     records: &mut Vec<u8>,
 ) -> GetOutcome {
     let topic = stored_topic(header);
@@ -129,7 +136,10 @@ fn get(
         topic: &topic,
         queue_id: header.queue_id,
         offset: header.queue_offset,
-        max_messages: usize::try_from(header.max_msg_nums).unwrap_or(0),
+        max_messages: match slowdown {
+            Slowdown::OneMessage => 1,
+            _ => usize::try_from(header.max_msg_nums).unwrap_or(0),
+        },
         max_bytes: header.max_msg_bytes.and_then(|bytes| usize::try_from(bytes).ok()),
         filter: &checked.filter,
     };
@@ -209,6 +219,20 @@ fn code_of(status: GetStatus, asked_offset: i64) -> i32 {
 
 fn may_wait(request: &PullRequest<'_>) -> bool {
     !request.is_resumed() && request.header.sys_flag & sys_flag::pull::SUSPEND != 0
+}
+
+/// Leaves the pull with the hold for a while, whatever arrives.
+fn hold_back(broker: &Broker, request: &PullRequest<'_>, checked: &CheckedPull) -> Outcome {
+    let header = &request.header;
+    broker.pull_hold.park(
+        &stored_topic(header),
+        header.queue_id,
+        i64::MAX,
+        checked.filter.clone(),
+        broker.clock.wall_ms().saturating_add(pull_cold::WAIT_MS),
+        request.park(),
+    );
+    Outcome::Parked
 }
 
 /// Leaves the pull with the hold. A message that arrived since the get would have woken nobody, so the queue's end is

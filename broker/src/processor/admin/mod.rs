@@ -7,6 +7,8 @@
 //!   progress  208 317 300 343 303                       message  309 321
 //!   lite      200074-200079
 //!
+//!   cold_data 2001 2002 2003 2004
+//!
 //!   attributes   what topics and groups may be given by name       page   tables that are answered in parts
 //! ```
 //!
@@ -15,6 +17,7 @@
 
 mod attributes;
 pub(crate) mod client;
+pub(crate) mod cold_data;
 pub(crate) mod config;
 pub(crate) mod group;
 pub(crate) mod lite;

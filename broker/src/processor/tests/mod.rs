@@ -9,6 +9,7 @@ mod admin;
 mod broadcast;
 mod clients;
 mod duplicate_sends;
+mod cold_data;
 mod filter;
 mod garbage;
 mod metrics;

@@ -3,6 +3,7 @@ package compat;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
+import java.util.Properties;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
@@ -13,14 +14,20 @@ import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.exception.MQBrokerException;
+import org.apache.rocketmq.client.impl.CommunicationMode;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.filter.ExpressionType;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.sysflag.PullSysFlag;
 import org.apache.rocketmq.common.topic.TopicValidator;
+import org.apache.rocketmq.remoting.protocol.RequestSource;
 import org.apache.rocketmq.remoting.protocol.ResponseCode;
+import org.apache.rocketmq.remoting.protocol.header.PullMessageRequestHeader;
+import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 import org.apache.rocketmq.remoting.protocol.subscription.CustomizedRetryPolicy;
 import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicy;
 import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicyType;
@@ -30,7 +37,9 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 /** What clients can do beyond sending and consuming, on a broker that has it switched on. */
 class ClientFeaturesTest extends CompatTest {
@@ -171,6 +180,68 @@ class ClientFeaturesTest extends CompatTest {
         MessageAccess.put(fourth, MessageConst.PROPERTY_INNER_MULTI_DISPATCH, "%LMQ%d");
         MQBrokerException e = assertThrows(MQBrokerException.class, () -> producer.send(fourth, queue(topic, 0)));
         assertEquals(ResponseCode.LMQ_QUOTA_EXCEEDED, e.getResponseCode());
+    }
+
+    /** What a proxy does for a broadcasting consumer that spoke to the broker itself until now. */
+    @Test
+    void aBroadcastingConsumerGoesOnThroughAProxyWhereItWas() throws Exception {
+        String topic = newTopic("Broadcast", 1);
+        String group = unique("CG");
+        sendMany(startProducer(), topic, "m", 3);
+        DefaultMQPushConsumer consumer = newConsumer(group, topic, "*");
+        consumer.setMessageModel(MessageModel.BROADCASTING);
+        Received received = new Received();
+        consumer.registerMessageListener((MessageListenerConcurrently) received::accept);
+        consumer.start();
+        received.awaitCount(3);
+        String clientId = consumer.getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId();
+        // The consumer is at 3 once it asks for what comes after the messages it got.
+        Await.until("the offset of the consumer", () -> pullByProxy(consumer, topic, group, clientId, -1).getNextBeginOffset() == 3);
+        PullResult first = pullByProxy(consumer, topic, group, unique("another"), -1);
+        assertEquals(PullStatus.OFFSET_ILLEGAL, first.getPullStatus());
+        assertEquals(0, first.getNextBeginOffset());
+        PullResult second = pullByProxy(consumer, topic, group, unique("another"), 1);
+        assertEquals(PullStatus.FOUND, second.getPullStatus());
+        assertEquals(3, second.getNextBeginOffset());
+    }
+
+    private PullResult pullByProxy(DefaultMQPushConsumer consumer, String topic, String group, String clientId, long offset)
+        throws Exception {
+        PullMessageRequestHeader header = new PullMessageRequestHeader();
+        header.setConsumerGroup(group);
+        header.setTopic(topic);
+        header.setQueueId(0);
+        header.setQueueOffset(offset);
+        header.setMaxMsgNums(32);
+        header.setSysFlag(PullSysFlag.buildSysFlag(false, false, true, false));
+        header.setCommitOffset(0L);
+        header.setSuspendTimeoutMillis(0L);
+        header.setSubscription("*");
+        header.setSubVersion(0L);
+        header.setExpressionType(ExpressionType.TAG);
+        header.setRequestSource(RequestSource.PROXY_FOR_BROADCAST.getValue());
+        header.setProxyFrowardClientId(clientId);
+        return consumer.getDefaultMQPushConsumerImpl().getmQClientFactory().getMQClientAPIImpl()
+            .pullMessage(pair().brokerAddr(), header, 5_000, CommunicationMode.SYNC, null);
+    }
+
+    @Test
+    void thresholdsOfColdReadsAreSetShownAndTakenBack() throws Exception {
+        String group = unique("CG");
+        Properties thresholds = new Properties();
+        thresholds.setProperty(group, "12345");
+        pair().admin.updateColdDataFlowCtrGroupConfig(pair().brokerAddr(), thresholds);
+        String shown = pair().admin.getColdDataFlowCtrInfo(pair().brokerAddr());
+        assertTrue(shown.contains("\"" + group + "\":12345"), shown);
+        for (String key : List.of("runtimeTable", "configTable", "cgColdReadThreshold", "globalColdReadThreshold", "globalAcc")) {
+            assertTrue(shown.contains("\"" + key + "\""), shown);
+        }
+        pair().admin.removeColdDataFlowCtrGroupConfig(pair().brokerAddr(), group);
+        assertFalse(pair().admin.getColdDataFlowCtrInfo(pair().brokerAddr()).contains(group));
+        for (String mode : List.of("1", "0")) {
+            assertEquals("set commitlog readahead mode success, mode: " + mode,
+                pair().admin.setCommitLogReadAheadMode(pair().brokerAddr(), mode));
+        }
     }
 
     private List<String> pullAll(DefaultMQPullConsumer puller, String light, int count) {
