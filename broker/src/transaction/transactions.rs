@@ -479,7 +479,10 @@ fn is_of_the_message(error: &PutError) -> bool {
         | PutError::IllegalTopic
         | PutError::EmptyBatch
         | PutError::IllegalBatch(_) => true,
-        PutError::PageCacheBusy { .. } | PutError::Contended | PutError::NotWritable(_) => false,
+        PutError::TooManyLightQueues { .. }
+        | PutError::PageCacheBusy { .. }
+        | PutError::Contended
+        | PutError::NotWritable(_) => false,
     }
 }
 
