@@ -314,7 +314,7 @@ pub(crate) fn further_queues<'a>(
     names
         .zip(offsets)
         .filter_map(|(name, offset)| Some((name, offset.parse().ok()?)))
-        .filter(|(name, _)| is_file_name(name))
+        .filter(|(name, _)| is_file_name(name) && name.len() <= MAX_FILE_NAME_BYTES)
 }
 
 /// Longest name of a directory, in bytes.
@@ -322,10 +322,7 @@ const MAX_FILE_NAME_BYTES: usize = 255;
 
 /// Whether a topic can be the name of its directory.
 pub(crate) fn is_file_name(topic: &str) -> bool {
-    (1..=MAX_FILE_NAME_BYTES).contains(&topic.len())
-        && topic != "."
-        && topic != ".."
-        && !topic.contains(['/', '\0'])
+    !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
 }
 
 /// Whether a record can have a queue at all: broken ones are reported.
