@@ -55,15 +55,15 @@ pub struct Thresholds {
     pub all: i64,
 }
 
-/// The answer to GET_COLD_DATA_FLOW_CTR_INFO.
+/// The answer to GET_COLD_DATA_FLOW_CTR_INFO, in the reference's order: mqadmin prints it so.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ColdDataInfo {
-    cg_cold_read_threshold: i64,
-    config_table: BTreeMap<String, i64>,
-    global_acc: i64,
-    global_cold_read_threshold: i64,
     runtime_table: BTreeMap<String, Reads>,
+    config_table: BTreeMap<String, i64>,
+    cg_cold_read_threshold: i64,
+    global_cold_read_threshold: i64,
+    global_acc: i64,
 }
 
 impl ColdData {

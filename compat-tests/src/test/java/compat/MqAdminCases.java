@@ -185,8 +185,6 @@ final class MqAdminCases {
     static final Map<String, String> NOT_YET = new LinkedHashMap<>();
 
     static {
-        notYet("cold data is not limited", "getColdDataFlowCtrInfo", "updateColdDataFlowCtrGroupConfig", "removeColdDataFlowCtrGroupConfig",
-            "setCommitLogReadAheadMode");
         notYet("no pop", "setConsumeMode", "exportPopRecord");
         notYet("no timer messages", "switchTimerEngine");
         apart("needs a broker container", "addBroker", "removeBroker");
