@@ -8,8 +8,8 @@
 mod admin;
 mod broadcast;
 mod clients;
-mod duplicate_sends;
 mod cold_data;
+mod duplicate_sends;
 mod filter;
 mod garbage;
 mod lmq;
