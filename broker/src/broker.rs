@@ -12,6 +12,7 @@
 //!     ├── static_topics  mappings of queues that move between brokers, their file, the other brokers
 //!     ├── producers, consumers, queue_locks, broadcast_offsets who is connected
 //!     ├── pull_hold, delay_arrivals                            told of arrivals by the store
+//!     ├── timers         messages with a delivery time; none without timerWheelEnable
 //!     └── cold_data, stats, registration, random, unique_keys
 //! ```
 
@@ -22,6 +23,7 @@ use anyhow::Context as _;
 use common::clock::Clock;
 use common::message::delay_level::DelayLevels;
 use common::message::id::UniqueKeys;
+use common::names::TIMER_TOPIC;
 use common::properties::Live;
 use common::random::Random;
 use common::service::Waker;
@@ -46,6 +48,8 @@ use crate::registry::{
 use crate::static_topic::StaticTopics;
 use crate::static_topic::peers::Peers;
 use crate::stats::BrokerStats;
+use crate::timer::Timers;
+use crate::timer::timers::TimerArrivals;
 use crate::transaction::Transactions;
 use crate::transaction::transactions::TransactionParts;
 
@@ -78,6 +82,7 @@ pub struct Broker {
     pub(crate) store: Arc<Store>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) recent_sends: RecentSends,
+    pub(crate) timers: Option<Arc<Timers>>,
 
     pub(crate) stats: Arc<BrokerStats>,
     pub(crate) registration: RegistrationWaker,
@@ -92,6 +97,7 @@ pub(crate) struct Wakers {
     pub(crate) pull_expiry: Waker,
     pub(crate) delay: Waker,
     pub(crate) transaction_ops: Waker,
+    pub(crate) timer: Waker,
 }
 
 impl Broker {
@@ -114,16 +120,25 @@ impl Broker {
         let wakers = Wakers::default();
         let pull_hold = Arc::new(PullHold::new(wakers.pull_expiry.clone()));
         let delay_arrivals = DelayArrivals::new(&wakers.delay);
+        let timer_arrivals = TimerArrivals(wakers.timer.clone());
         // The store comes first: its lock keeps a second broker from touching any of the files.
         let store = Store::open(StoreOptions {
             config: Arc::clone(&store_config),
-            disk,
+            disk: Arc::clone(&disk),
             clock: Arc::clone(&clock),
-            arrivals: Arc::new(Arrivals(Arc::clone(&pull_hold), Arc::clone(&delay_arrivals))),
+            arrivals: Arc::new(Arrivals(
+                Arc::clone(&pull_hold),
+                Arc::clone(&delay_arrivals),
+                timer_arrivals,
+            )),
         })
         .context("open the store")?;
         let registries = Registries::open(&directory, &identity, &config, &store_config.get(), &clock)
             .with_context(|| format!("read the registries in {directory}"))?;
+        let timers = match store_config.get().timer_wheel_enable {
+            true => Some(Arc::new(Timers::open(&store, &disk, &directory, &clock)?)),
+            false => None,
+        };
         let registration = RegistrationWaker::new();
         let topics_changed = registration.clone();
         registries.topics.on_change(move || topics_changed.wake());
@@ -186,6 +201,7 @@ impl Broker {
             store,
             transactions: Arc::new(transactions),
             recent_sends,
+            timers,
             registration,
             wakers,
         }))
@@ -194,6 +210,15 @@ impl Broker {
     /// The message store, for those who drive a broker without sockets.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// Messages of the timer topic that are not filed yet; 0 without a timer.
+    pub fn timer_offset_behind(&self) -> i64 {
+        let filed = self
+            .timers
+            .as_ref()
+            .map(|timers| timers.reached().queue_offset.cast_signed());
+        filed.map_or(0, |filed| (self.store.max_offset(TIMER_TOPIC, 0) - filed).max(0))
     }
 
     /// Answers every parked pull: the broker stops.
@@ -248,12 +273,13 @@ fn config_directory(store_config: &MessageStoreConfig) -> PathBuf {
 }
 
 /// Everyone who waits for messages, as the store's one listener.
-struct Arrivals(Arc<PullHold>, Arc<DelayArrivals>);
+struct Arrivals(Arc<PullHold>, Arc<DelayArrivals>, TimerArrivals);
 
 impl ArrivalListener for Arrivals {
     fn arrived(&self, arrival: &Arrival<'_>) {
         self.0.arrived(arrival);
         self.1.arrived(arrival);
+        self.2.arrived(arrival);
     }
 }
 

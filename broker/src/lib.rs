@@ -10,6 +10,7 @@
 //!   filter/     who wants which message       delay/      messages that wait
 //!   metrics/    what /metrics and /healthz say
 //!   stats       what was done, how fast       transaction/  messages that wait for a word
+//!   timer/      messages with a delivery time
 //!   static_topic/  queues that move           namesrv_link  registration with the name servers
 //! ```
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ pub mod running;
 pub mod services;
 mod static_topic;
 pub mod stats;
+pub mod timer;
 pub mod transaction;
 
 pub use broker::Broker;

@@ -17,6 +17,7 @@ routes! { Broker;
     SEND_MESSAGE_V2             => SendMessageRequestHeader,             send_message::send_message,                inline;
     SEND_BATCH_MESSAGE          => SendMessageRequestHeader,             send_message::send_message,                inline;
     CONSUMER_SEND_MSG_BACK      => ConsumerSendMsgBackRequestHeader,     send_back::send_back,                      inline;
+    RECALL_MESSAGE              => RecallMessageRequestHeader,           recall_message::recall_message,            inline;
     SEND_REPLY_MESSAGE          => SendReplyMessageRequestHeader,        reply_message::send_reply_message,         task;
     SEND_REPLY_MESSAGE_V2       => SendReplyMessageRequestHeader,        reply_message::send_reply_message,         task;
     END_TRANSACTION             => EndTransactionRequestHeader,          end_transaction::end_transaction,          inline;
@@ -64,6 +65,8 @@ routes! { Broker;
     CLONE_GROUP_OFFSET                       => CloneGroupOffsetRequestHeader,             admin::offset::clone_group,            blocking;
     GET_ALL_CONSUMER_OFFSET                  => NoHeader,                                  admin::offset::all_consumer_offsets,   blocking;
     GET_ALL_DELAY_OFFSET                     => NoHeader,                                  admin::offset::all_delay_offsets,      blocking;
+    GET_TIMER_CHECK_POINT                    => NoHeader,                                  admin::timer::check_point,             inline;
+    GET_TIMER_METRICS                        => NoHeader,                                  admin::timer::metrics,                 blocking;
     GET_CONSUMER_CONNECTION_LIST             => GetConsumerConnectionListRequestHeader,    admin::client::consumer_connections,   inline;
     GET_PRODUCER_CONNECTION_LIST             => GetProducerConnectionListRequestHeader,    admin::client::producer_connections,   inline;
     GET_ALL_PRODUCER_INFO                    => NoHeader,                                  admin::client::all_producers,          blocking;
@@ -96,7 +99,7 @@ routes! { Broker;
     unsupported:
         QUERY_BROKER_OFFSET, GET_TOPIC_CONFIG_LIST, GET_TOPIC_NAME_LIST, TRIGGER_DELETE_FILES,
         CHECK_TRANSACTION_STATE, NOTIFY_CONSUMER_IDS_CHANGED, GET_CLIENT_CONFIG,
-        GET_TIMER_CHECK_POINT, GET_TIMER_METRICS, PUT_KV_CONFIG, GET_KV_CONFIG, DELETE_KV_CONFIG,
+        PUT_KV_CONFIG, GET_KV_CONFIG, DELETE_KV_CONFIG,
         REGISTER_BROKER, UNREGISTER_BROKER, GET_ROUTEINFO_BY_TOPIC, GET_BROKER_CLUSTER_INFO,
         WIPE_WRITE_PERM_OF_BROKER, GET_ALL_TOPIC_LIST_FROM_NAMESERVER, SUSPEND_CONSUMER, RESUME_CONSUMER,
         RESET_CONSUMER_OFFSET_IN_CONSUMER, RESET_CONSUMER_OFFSET_IN_BROKER, ADJUST_CONSUMER_THREAD_POOL,
@@ -106,7 +109,7 @@ routes! { Broker;
         GET_SYSTEM_TOPIC_LIST_FROM_NS, GET_UNIT_TOPIC_LIST, GET_HAS_UNIT_SUB_TOPIC_LIST,
         GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST, UPDATE_NAMESRV_CONFIG, GET_NAMESRV_CONFIG, QUERY_DATA_VERSION,
         PUSH_REPLY_MESSAGE_TO_CLIENT, ADD_WRITE_PERM_OF_BROKER,
-        RECALL_MESSAGE, QUERY_ASSIGNMENT, SET_MESSAGE_REQUEST_MODE,
+        QUERY_ASSIGNMENT, SET_MESSAGE_REQUEST_MODE,
         GET_ALL_MESSAGE_REQUEST_MODE, GET_BROKER_MEMBER_GROUP, ADD_BROKER,
         REMOVE_BROKER, BROKER_HEARTBEAT, NOTIFY_MIN_BROKER_ID_CHANGE, EXCHANGE_BROKER_HA_INFO,
         CONTROLLER_ALTER_SYNC_STATE_SET, CONTROLLER_ELECT_MASTER, CONTROLLER_REGISTER_BROKER,

@@ -5,6 +5,8 @@
 //!   persist                                writes changed registries
 //!   delay-levels                           delivers what is due
 //!   transaction-check, transaction-ops     asks about half messages without an end; writes down those with one
+//!   timer-flush                            brings the timer's progress to the disk
+//!   timer                                  files messages with a delivery time, delivers them
 //!   pull-hold                              answers parked pulls whose time is up
 //!   client-expiry                          forgets silent clients, expired locks and filters; commits broadcast offsets
 //!   stats                                  takes the samples behind TPS figures
@@ -24,6 +26,7 @@ use crate::delay::levels::DelayDelivery;
 use crate::hold::pull::PullExpiry;
 use crate::registry::{Persist, PersistWaker};
 use crate::stats::StatsSampler;
+use crate::timer::{TimerFlush, TimerService, Timers};
 use crate::transaction::check_service::{OpWriter, TransactionCheck};
 use store::services::StoreTicks;
 
@@ -35,6 +38,8 @@ pub struct BrokerTicks {
     pub delay: DelayDelivery,
     pub transaction_check: TransactionCheck,
     pub transaction_ops: OpWriter,
+    pub timer_flush: Option<TimerFlush>,
+    pub timer: Option<TimerService>,
     pub pull_expiry: PullExpiry,
     pub client_expiry: ClientExpiry,
     pub stats: StatsSampler<Box<dyn Fn() -> i32 + Send>>,
@@ -65,6 +70,11 @@ impl BrokerTicks {
                 Arc::clone(&broker.config),
             ),
             transaction_ops: OpWriter::new(Arc::clone(&broker.transactions), Arc::clone(&broker.config)),
+            timer_flush: broker
+                .timers
+                .as_ref()
+                .map(|timers| TimerFlush::new(Arc::clone(&broker.store), Arc::clone(timers))),
+            timer: broker.timers.as_ref().map(|timers| timer_service(broker, timers)),
             pull_expiry: PullExpiry::new(Arc::clone(&broker.pull_hold), Arc::clone(&broker.clock)),
             client_expiry: ClientExpiry {
                 broker: Arc::clone(broker),
@@ -88,6 +98,13 @@ pub fn start(broker: &Arc<Broker>) -> anyhow::Result<Services> {
     services.start(ticks.delay, &broker.wakers.delay)?;
     services.start(ticks.transaction_check, &Waker::new())?;
     services.start(ticks.transaction_ops, &broker.wakers.transaction_ops)?;
+    // Stopped after the timer, whose last tick settles what is to be written.
+    if let Some(timer_flush) = ticks.timer_flush {
+        services.start(timer_flush, &Waker::new())?;
+    }
+    if let Some(timer) = ticks.timer {
+        services.start(timer, &broker.wakers.timer)?;
+    }
     services.start(ticks.pull_expiry, &broker.wakers.pull_expiry)?;
     services.start(ticks.client_expiry, &Waker::new())?;
     services.start(ticks.stats, &Waker::new())?;
@@ -101,14 +118,28 @@ fn persist(broker: &Broker, waker: &PersistWaker) -> Persist {
     let offsets_period = period(broker.config.get().flush_consumer_offset_interval);
     let delay_period = period(broker.store_config.get().flush_delay_offset_interval);
     let transaction_period = period(broker.config.get().transaction_metric_flush_interval);
-    Persist::new(waker)
+    let mut persist = Persist::new(waker)
         .on_change(broker.topics.clone())
         .on_change(broker.groups.clone())
         .on_change(broker.static_topics.mappings.clone())
         .every(offsets_period, broker.consumer_offsets.clone())
         .every(delay_period, broker.delay_offsets.clone())
         .every(FILTERS_PERIOD, broker.consumer_filters.clone())
-        .every(transaction_period, broker.transaction_metrics.clone())
+        .every(transaction_period, broker.transaction_metrics.clone());
+    if let Some(timers) = &broker.timers {
+        let timer_period = period(broker.store_config.get().timer_flush_interval_ms);
+        persist = persist.every(timer_period, timers.metrics.clone());
+    }
+    persist
+}
+
+fn timer_service(broker: &Broker, timers: &Arc<Timers>) -> TimerService {
+    TimerService::new(
+        Arc::clone(&broker.store),
+        Arc::clone(timers),
+        Arc::clone(&broker.stats),
+        Arc::clone(&broker.clock),
+    )
 }
 
 fn period(ms: impl TryInto<u64>) -> Duration {

@@ -30,6 +30,8 @@ pub const OFFSET_MOVED_EVENT: &str = "OFFSET_MOVED_EVENT";
 pub const CHECKPOINT_TOPIC: &str = "CHECKPOINT_TOPIC";
 /// Messages with an arbitrary delivery time.
 pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
+/// The tag of a message that takes another one of the timer back.
+pub const RECALL_MESSAGE_TAG: &str = "_RECALL_TAG_";
 /// Topics that start with it belong to the broker.
 pub const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";
 /// Before the name of the pop revive log's cluster.

@@ -31,6 +31,7 @@
 //! | `recovery`          | where the log ends, and what is lost                                     |
 //! | `checkpoint`, `deleted_topics` | what recovery must know                                       |
 //! | `retention`         | old files go                                                             |
+//! | `timer/`            | wheel, log and checkpoint of messages with a delivery time               |
 //! | `mapped_file`, `mapped_file_queue` | files as memory: the only unsafe code; runs of equal files |
 //! | `disk`              | the file system, handed in                                               |
 //! | `sim_disk`          | the same in memory: crashes, torn pages, faults; with the feature `sim`  |
@@ -65,6 +66,7 @@ pub mod services;
 pub mod sim_disk;
 mod stats;
 pub mod store;
+pub mod timer;
 
 pub use config::{BrokerRole, FlushDiskType, MessageStoreConfig};
 pub use disk::{Disk, RealDisk};

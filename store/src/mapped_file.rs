@@ -371,7 +371,17 @@ impl MappedTable {
 
     /// Gets everything to the disk.
     pub fn flush(&self) -> io::Result<()> {
-        self.file.flush(0..self.size())
+        self.flush_range(0..self.size())
+    }
+
+    /// Gets a range to the disk.
+    pub fn flush_range(&self, range: Range<usize>) -> io::Result<()> {
+        self.file.flush(range)
+    }
+
+    /// The first position from `at` on that may hold anything but zeros.
+    pub fn next_data(&self, at: usize) -> io::Result<usize> {
+        self.file.next_data(at)
     }
 
     fn word(&self, at: usize) -> &AtomicU32 {

@@ -4,6 +4,7 @@
 //! Records are lent, not copied.
 
 use std::io;
+use std::ops::Range;
 
 use crate::dispatch::{Step, step};
 use crate::get::{record_bytes, record_time};
@@ -36,6 +37,11 @@ impl Store {
             };
         }
         Ok(())
+    }
+
+    /// Where the log begins and ends.
+    pub fn log_range(&self) -> Range<PhysicalOffset> {
+        PhysicalOffset(self.log.min_offset())..PhysicalOffset(self.log.end())
     }
 
     /// The beginning of the newest file of the log whose first record was stored before this time, or of the oldest file;

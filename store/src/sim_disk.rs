@@ -150,8 +150,11 @@ impl Inode {
     fn new(bytes: &[u8], length: usize, modified_ms: i64) -> io::Result<Arc<Self>> {
         let written = File::from(rustix::fs::memfd_create("sim", MemfdFlags::CLOEXEC)?);
         written.set_len(length as u64)?;
-        if !bytes.is_empty() {
-            written.write_all_at(bytes, 0)?;
+        // What is zeros stays a hole: files may be large and mostly empty.
+        for (number, page) in bytes.chunks(PAGE_BYTES).enumerate() {
+            if page != &[0; PAGE_BYTES][..page.len()] {
+                written.write_all_at(page, (number * PAGE_BYTES) as u64)?;
+            }
         }
         let mut durable = bytes.to_vec();
         durable.resize(length, 0);

@@ -420,6 +420,9 @@ fn require_supported(config: &MessageStoreConfig) -> Result<(), OpenError> {
     if config.enable_dleger_commit_log {
         return unsupported("enableDLegerCommitLog", &true, "set it to false");
     }
+    if config.timer_rocksdb_enable {
+        return unsupported("timerRocksDBEnable", &true, "set it to false");
+    }
     let file_size = config.mapped_file_size_commit_log;
     if !(4096..=i32::MAX.unsigned_abs() as usize).contains(&file_size) {
         return unsupported(

@@ -23,12 +23,13 @@ use std::time::Duration;
 
 use common::clock::Now;
 use common::message::delay_level::{DelayLevelError, DelayLevels};
-use common::message::properties::{PROPERTY_SEPARATOR, name};
+use common::message::properties::name;
 use common::names;
 use common::service::{Next, Service, Waker};
 use store::record::{self, Record};
 use store::{Arrival, ArrivalListener, Message, PutError, QueueEntry, QueueOffset, Store};
 
+use crate::delay::copy::{copy, without_crc};
 use crate::registry::DelayOffsets;
 use crate::stats::BrokerStats;
 
@@ -302,28 +303,7 @@ fn restore<'a>(record: &Record<'a>) -> Option<Message<'a>> {
         .property(name::REAL_TOPIC)
         .filter(|topic| *topic != names::TRANS_HALF_TOPIC)?;
     let queue_id = record.property(name::REAL_QUEUE_ID)?.parse().ok()?;
-    Some(Message {
-        topic,
-        queue_id,
-        flag: record.flag,
-        sys_flag: record.sys_flag,
-        born_timestamp_ms: record.born_timestamp_ms,
-        born_host: record.born_host,
-        store_host: record.store_host,
-        reconsume_times: record.reconsume_times,
-        prepared_transaction_offset: 0,
-        properties: without_crc(record.properties),
-        body: record.body,
-    })
-}
-
-/// The properties without the checksum of their record: the copy gets its own.
-fn without_crc(properties: &str) -> &str {
-    match properties.rfind(name::CRC32) {
-        Some(0) => "",
-        Some(at) if properties[..at].ends_with(PROPERTY_SEPARATOR) => &properties[..at],
-        _ => properties,
-    }
+    Some(copy(record, (topic, queue_id), without_crc(record.properties)))
 }
 
 fn offset_from_wire(offset: i64) -> u64 {

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!   levels   one queue of SCHEDULE_TOPIC_XXXX per delay level; delivered in the order they came
+//!   copy     the message as it goes to its own topic
 //! ```
 
+pub(crate) mod copy;
 pub mod levels;
 
 pub use levels::{DelayArrivals, DelayDelivery};

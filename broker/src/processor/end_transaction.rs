@@ -12,7 +12,7 @@ use store::{BrokerRole, PhysicalOffset, record};
 
 use crate::broker::Broker;
 use crate::processor::refusals::put_refused;
-use crate::processor::send_message::{answer_when_safe, refuse_timer};
+use crate::processor::send_message::{answer_when_safe, timer_slot};
 use crate::processor::send_properties::SendProperties;
 use crate::transaction::check::end_immunity_ms;
 use crate::transaction::half_message::{Draft, HalfMessage};
@@ -98,7 +98,7 @@ fn require_belongs_to(
     Ok(())
 }
 
-/// The message in its own topic, or in the queue of its delay level.
+/// The message in its own topic, in the queue of its delay level, or in the timer topic.
 fn committed<'a>(broker: &Broker, half: &HalfMessage<'a>) -> Result<Draft<'a>, Refusal> {
     let committed = half.committed().ok_or_else(half_message_missing)?;
     let properties = SendProperties::scan(half.record.properties)?;
@@ -106,8 +106,10 @@ fn committed<'a>(broker: &Broker, half: &HalfMessage<'a>) -> Result<Draft<'a>, R
     if level > 0 {
         return Ok(committed.delayed(level));
     }
-    refuse_timer(broker, &properties)?;
-    Ok(committed)
+    match timer_slot(broker, &properties)? {
+        Some(out_ms) => Ok(committed.timed(out_ms)),
+        None => Ok(committed),
+    }
 }
 
 fn half_message_missing() -> Refusal {

@@ -5,6 +5,7 @@
 //!   send_back        36                refusals, json                             what they share
 //!   reply_message    324 325
 //!   end_transaction  37
+//!   recall_message   370
 //!   pull_message     11 361            pull_checks                                who may pull what
 //!   client_manage    34 35 46          pull_broadcast                             where a broadcasting member goes on
 //!   consumer_manage  38 14 15          pull_cold                                  slows down readers of old messages
@@ -25,6 +26,7 @@ pub(crate) mod pull_message;
 pub(crate) mod query_message;
 pub(crate) mod queue_lock;
 pub(crate) mod queue_offset;
+pub(crate) mod recall_message;
 pub(crate) mod refusals;
 pub(crate) mod reply_message;
 pub(crate) mod send_back;

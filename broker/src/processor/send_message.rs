@@ -1,12 +1,11 @@
 //! SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE: messages from producers into the log.
 //!
 //! ```text
-//!   check topic and queue (send_target.rs) ─> retry topic: dead letter? ─> lite, priority, half or delayed ─> put ─> answer
+//!   check topic and queue (send_target.rs) ─> retry topic: dead letter? ─> lite, priority, half, delay, timer ─> put ─> answer
 //!                                                                                      SYNC_FLUSH: when flushed ──┘
 //! ```
 //!
-//! Whether a request is a batch is said by its header, not by its code. Arbitrary delivery times are not built yet: such
-//! messages are refused, since storing them as ordinary ones would deliver them at once.
+//! Whether a request is a batch is said by its header, not by its code.
 //! Reference: `SendMessageProcessor`, `HookUtils`.
 
 use std::borrow::Cow;
@@ -31,6 +30,8 @@ use crate::processor::send_target::SendTarget;
 use crate::recent_sends::{self, Sent, Turn};
 use crate::registry::topics::perm;
 use crate::static_topic::queue::{LogicalQueue, PlaceOffsets as _};
+use crate::timer::recall::RecallHandle;
+use crate::timer::schedule::schedule;
 use crate::transaction::half_message::HALF_QUEUE_ID;
 
 /// One dead-letter queue is enough for the messages nobody could consume.
@@ -69,14 +70,14 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
     draft.apply_priority(&properties, &topic_config);
     require_key_for_compaction(&properties, &topic_config)?;
     let is_half = is_half_message(broker, header, &properties)?;
-    refuse_timer(broker, &properties)?;
     refuse_inner_batch(header, &properties)?;
     let mut turn = take_turn(broker, &target, &topic_config, &properties, logical_queue);
     if let Some(sent) = turn
         .as_mut()
         .and_then(|turn| sent_before(broker, turn, &target, &properties))
     {
-        let answer = stored_answer(broker, &sent, properties.uniq_key);
+        let handle = recall_handle_of(broker, target.topic, &sent, properties.uniq_key);
+        let answer = stored_answer(broker, &sent, properties.uniq_key, handle);
         return Ok(answer_when_safe(
             broker,
             request,
@@ -86,8 +87,12 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
         ));
     }
     let answered_queue_id = draft.queue_id;
+    // A half message waits for its time when it is committed; what cannot wait then is refused now.
+    let timer_out_ms = timer_slot(broker, &properties)?.filter(|_| !is_half);
     let real_destination = if is_half {
         Some(draft.hide())
+    } else if timer_out_ms.is_some() {
+        Some(draft.redirect(names::TIMER_TOPIC, 0))
     } else {
         draft.schedule(broker.delay_levels.max_level())
     };
@@ -114,7 +119,8 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
             .map(|(topic, queue_id)| (&**topic, *queue_id)),
         transaction_id: uniq_key.filter(|_| is_half),
         drop_priority: properties.has_void_priority(),
-        drop_timer: real_destination.is_some() && !is_half,
+        timer_out_ms,
+        drop_timer: real_destination.is_some() && !is_half && timer_out_ms.is_none(),
     });
     let message = Message {
         topic: &draft.topic,
@@ -157,7 +163,8 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
     if let Some(mut turn) = turn {
         turn.note(sent);
     }
-    let answer = stored_answer(broker, &sent, uniq_key);
+    let handle = timer_out_ms.and_then(|out_ms| recall_handle(broker, target.topic, out_ms, uniq_key));
+    let answer = stored_answer(broker, &sent, uniq_key, handle);
     Ok(answer_when_safe(
         broker,
         request,
@@ -198,7 +205,12 @@ fn sent_before(
     })
 }
 
-fn stored_answer(broker: &Broker, sent: &Sent, uniq_key: Option<&str>) -> Response {
+fn stored_answer(
+    broker: &Broker,
+    sent: &Sent,
+    uniq_key: Option<&str>,
+    recall_handle: Option<String>,
+) -> Response {
     send_answer(
         broker,
         &SendMessageResponseHeader {
@@ -207,7 +219,7 @@ fn stored_answer(broker: &Broker, sent: &Sent, uniq_key: Option<&str>) -> Respon
             queue_offset: sent.queue_offset,
             transaction_id: uniq_key.map(Cow::Borrowed),
             batch_uniq_id: None,
-            recall_handle: None,
+            recall_handle: recall_handle.map(Cow::Owned),
         },
     )
 }
@@ -340,9 +352,14 @@ impl<'a> Draft<'a> {
             return None;
         }
         self.delay_level = self.delay_level.min(max_level);
-        let real_topic = std::mem::replace(&mut self.topic, Cow::Borrowed(names::SCHEDULE_TOPIC));
-        let real_queue_id = std::mem::replace(&mut self.queue_id, self.delay_level - 1);
-        Some((real_topic, real_queue_id))
+        Some(self.redirect(names::SCHEDULE_TOPIC, self.delay_level - 1))
+    }
+
+    /// Sends the message to a queue of the broker first; gives where it goes afterwards.
+    fn redirect(&mut self, topic: &'static str, queue_id: i32) -> (Cow<'a, str>, i32) {
+        let real_topic = std::mem::replace(&mut self.topic, Cow::Borrowed(topic));
+        let real_queue_id = std::mem::replace(&mut self.queue_id, queue_id);
+        (real_topic, real_queue_id)
     }
 }
 
@@ -432,22 +449,38 @@ fn goes_to_many_queues(broker: &Broker, properties: &SendProperties<'_>) -> bool
         && (properties.lite_topic.is_some() || properties.has_multi_dispatch)
 }
 
-/// A delivery time that has passed is no delay; one to come would be ignored, so it is refused.
+/// The slot in which a message with a delivery time waits; `None` when it goes to its topic at once.
 ///
-/// Reference: `HookUtils.transformTimerMessage`.
-pub(crate) fn refuse_timer(broker: &Broker, properties: &SendProperties<'_>) -> Result<(), Refusal> {
+/// What comes back from the timer has been dealt with. Reference: `HookUtils.handleScheduleMessage`.
+pub(crate) fn timer_slot(broker: &Broker, properties: &SendProperties<'_>) -> Result<Option<i64>, Refusal> {
     let Some(timer) = properties.timer.filter(|_| !properties.timer_done) else {
-        return Ok(());
+        return Ok(None);
     };
-    let now_ms = broker.clock.wall_ms();
-    let deliver_at_ms = timer.deliver_at_ms(now_ms);
-    if deliver_at_ms <= now_ms && !properties.cancels_timer {
-        return Ok(());
+    let deliver_at_ms = timer.deliver_at_ms(broker.clock.wall_ms());
+    Ok(schedule(broker, deliver_at_ms, properties.cancels_timer)?)
+}
+
+/// The same for a message that was stored before.
+fn recall_handle_of(broker: &Broker, topic: &str, sent: &Sent, uniq_key: Option<&str>) -> Option<String> {
+    let out_ms = broker.store.with_record(sent.physical_offset, |record| {
+        record.property(properties::name::TIMER_OUT_MS)?.parse().ok()
+    });
+    recall_handle(broker, topic, out_ms??, uniq_key)
+}
+
+/// What takes a waiting message back; messages of retry topics cannot be taken back.
+///
+/// Reference: `SendMessageProcessor.attachRecallHandle`.
+fn recall_handle(broker: &Broker, topic: &str, out_ms: i64, uniq_key: Option<&str>) -> Option<String> {
+    if names::group_of_retry_topic(topic).is_some() {
+        return None;
     }
-    Err(illegal(format!(
-        "timer message illegal, accurate timer messages are not enabled on this broker: wanted at {deliver_at_ms}, now is \
-         {now_ms}. Use a delay level instead"
-    )))
+    Some(RecallHandle::encode(
+        topic,
+        &broker.identity.broker_name,
+        out_ms,
+        uniq_key?,
+    ))
 }
 
 /// Inner batches need a queue type that does not exist here; a count without one is a mistake of the sender.
@@ -524,7 +557,7 @@ pub(crate) fn send_answer(broker: &Broker, header: &SendMessageResponseHeader<'_
         .field(properties::name::TRACE_ON, config.trace_on)
 }
 
-/// Answers now, or with SYNC_FLUSH when everything before `end` is on disk.
+/// Answers now, or with SYNC_FLUSH when everything before `end` is on disk. A timeout is told by its code alone.
 pub(crate) fn answer_when_safe<H>(
     broker: &Broker,
     request: &Request<'_, H>,

@@ -80,6 +80,8 @@ pub(crate) struct Changes<'a> {
     pub(crate) real_destination: Option<(&'a str, i32)>,
     /// The unique key again, of a half message.
     pub(crate) transaction_id: Option<&'a str>,
+    /// The slot in which the message waits for its delivery time.
+    pub(crate) timer_out_ms: Option<i64>,
     pub(crate) drop_priority: bool,
     pub(crate) drop_timer: bool,
 }
@@ -214,6 +216,9 @@ impl Changes<'_> {
         }
         if let Some(level) = self.delay_level {
             properties::push(text, name::DELAY, &level.to_string());
+        }
+        if let Some(out_ms) = self.timer_out_ms {
+            properties::push(text, name::TIMER_OUT_MS, &out_ms.to_string());
         }
         if let Some((topic, queue_id)) = self.real_destination {
             properties::push(text, name::REAL_TOPIC, topic);

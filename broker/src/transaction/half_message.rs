@@ -187,15 +187,29 @@ impl<'a> Draft<'a> {
 
     /// Has the message wait in the queue of a delay level first.
     pub(crate) fn delayed(mut self, level: i32) -> Self {
-        let queue_id = self.queue_id.to_string();
-        let destination = [(name::REAL_TOPIC, self.topic), (name::REAL_QUEUE_ID, &queue_id)];
-        for (name, value) in destination {
+        self.redirect(names::SCHEDULE_TOPIC, level - 1);
+        properties::push(&mut self.properties, name::DELAY, &level.to_string());
+        self
+    }
+
+    /// Has the message wait in a slot of the timer first.
+    pub(crate) fn timed(mut self, out_ms: i64) -> Self {
+        self.redirect(names::TIMER_TOPIC, 0);
+        properties::push(&mut self.properties, name::TIMER_OUT_MS, &out_ms.to_string());
+        self
+    }
+
+    /// Sends it to a queue of the broker; where it goes afterwards stands in its properties.
+    fn redirect(&mut self, topic: &'a str, queue_id: i32) {
+        let real_queue_id = self.queue_id.to_string();
+        for (name, value) in [
+            (name::REAL_TOPIC, self.topic),
+            (name::REAL_QUEUE_ID, &real_queue_id),
+        ] {
             properties::push(&mut self.properties, name, value);
         }
-        properties::push(&mut self.properties, name::DELAY, &level.to_string());
-        self.topic = names::SCHEDULE_TOPIC;
-        self.queue_id = level - 1;
-        self
+        self.topic = topic;
+        self.queue_id = queue_id;
     }
 
     /// The message to put.

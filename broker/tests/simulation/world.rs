@@ -157,6 +157,8 @@ impl World {
             ("mappedFileSizeCommitLog", file_size.to_string()),
             ("mappedFileSizeConsumeQueue", "160".to_owned()),
             ("maxHashSlotNum", "8".to_owned()),
+            // Has a simulation of its own, with steps of its own: broker/src/processor/tests/timer_power.rs.
+            ("timerWheelEnable", "false".to_owned()),
             ("maxIndexNum", (16 + random.below(48)).to_string()),
             (
                 "flushDiskType",

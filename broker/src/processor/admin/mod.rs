@@ -5,6 +5,7 @@
 //!   group     200 225 201 207 352 353                   stats    28 315 907 908 1007
 //!   offset    222 308 314 43 45                         client   203 204 328 345 307 223
 //!   progress  208 317 300 343 303                       message  309 321
+//!   timer     60 61
 //!   lite      200074-200079
 //!
 //!   cold_data 2001 2002 2003 2004
@@ -26,6 +27,7 @@ pub(crate) mod offset;
 mod page;
 pub(crate) mod progress;
 pub(crate) mod stats;
+pub(crate) mod timer;
 pub(crate) mod topic;
 
 use std::time::Duration;

@@ -77,6 +77,7 @@ pub(crate) fn runtime_info(broker: &Broker, _request: Request<'_, NoHeader>) -> 
     traffic(broker, &state, &mut info);
     storage(broker, &state, &mut info);
     delayed(broker, &mut info);
+    timer(broker, &mut info);
     queues(broker, &mut info);
     Ok(Response::success()
         .body(to_body(&KvTable { table: info.0 })?)
@@ -217,13 +218,22 @@ fn delayed(broker: &Broker, info: &mut RuntimeInfo) {
             format!("{delivered},{end}"),
         );
     }
-    // There is no timer yet; the reference says this when its timer is switched off.
-    for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
-        info.put(key, 0);
+}
+
+/// Zeros without a timer, as in the reference.
+fn timer(broker: &Broker, info: &mut RuntimeInfo) {
+    let (mut read_behind_ms, mut waiting) = (0, 0);
+    let (mut enqueue_tps, mut dequeue_tps) = (0.0, 0.0);
+    if let Some(timers) = &broker.timers {
+        read_behind_ms = (broker.clock.wall_ms() - timers.reached().read_time_ms).max(0);
+        waiting = timers.files.pending();
+        (enqueue_tps, dequeue_tps) = (timers.enqueued.rate(), timers.dequeued.rate());
     }
-    for key in ["timerEnqueueTps", "timerDequeueTps"] {
-        info.put_double(key, 0.0);
-    }
+    info.put("timerReadBehind", read_behind_ms / 1_000);
+    info.put("timerOffsetBehind", broker.timer_offset_behind());
+    info.put("timerCongestNum", waiting);
+    info.put_double("timerEnqueueTps", enqueue_tps);
+    info.put_double("timerDequeueTps", dequeue_tps);
 }
 
 /// Requests do not queue for threads here, so the queues of the reference are always empty.

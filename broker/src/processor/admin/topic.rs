@@ -216,6 +216,9 @@ fn delete_one(broker: &Broker, topic: &str) {
     broker.topics.remove(topic);
     broker.consumer_offsets.remove_topic(topic);
     let queues = broker.store.delete_topic(topic);
+    if let Some(timers) = &broker.timers {
+        timers.metrics.forget(topic);
+    }
     if broker.config.get().auto_delete_unused_stats {
         broker.stats.remove_topic(topic);
     }

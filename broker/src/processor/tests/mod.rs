@@ -21,6 +21,8 @@ mod reply;
 mod send;
 mod send_back;
 mod static_topic;
+mod timer;
+mod timer_power;
 mod transaction;
 
 use std::borrow::Cow;
@@ -42,7 +44,7 @@ use remoting::header::{PullMessageRequestHeader, SendMessageRequestHeader, SendM
 use remoting::request::{Call, Handled, Outcome, OutgoingRequest, Response};
 use remoting::routes;
 use store::record::{self, Record};
-use store::{PhysicalOffset, RealDisk};
+use store::{Disk, PhysicalOffset, RealDisk};
 
 use crate::broker::Broker;
 use crate::config::{Configuration, Identity, Settings};
@@ -76,6 +78,16 @@ impl TestBroker {
 
     /// On a directory that may have been used before.
     fn on(directory: tempfile::TempDir, clock: Arc<ManualClock>, settings: Vec<(String, String)>) -> Self {
+        Self::open_on(Arc::new(RealDisk), directory, clock, settings)
+    }
+
+    /// On a directory of this disk.
+    fn open_on(
+        disk: Arc<dyn Disk>,
+        directory: tempfile::TempDir,
+        clock: Arc<ManualClock>,
+        settings: Vec<(String, String)>,
+    ) -> Self {
         let pairs: Vec<(&str, &str)> = settings
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
@@ -89,8 +101,8 @@ impl TestBroker {
             store_host: address("10.0.0.1:10911"),
             ha_address: "10.0.0.1:10912".to_owned(),
         };
-        let broker = Broker::open(configuration, identity, Arc::new(RealDisk), clock.clone())
-            .expect("a broker on its directory");
+        let broker =
+            Broker::open(configuration, identity, disk, clock.clone()).expect("a broker on its directory");
         TestBroker {
             broker,
             clock,

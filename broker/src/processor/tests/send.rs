@@ -281,31 +281,6 @@ fn a_record_that_would_stay_invisible_for_ever_is_refused() {
 }
 
 #[test]
-fn a_delivery_time_to_come_is_refused_and_one_that_passed_is_no_delay() {
-    let broker = TestBroker::new().with_topic("Orders");
-    for (name, value) in [
-        ("TIMER_DELAY_SEC", "5".to_owned()),
-        ("TIMER_DELAY_MS", "1".to_owned()),
-        ("TIMER_DELIVER_MS", (NOW_MS + 1).to_string()),
-    ] {
-        let properties = property_text(&[(name, &value)]);
-        let answer = broker.client().send(send_header("Orders", &properties), b"x");
-        assert_eq!(answer.code, response_code::MESSAGE_ILLEGAL, "{name}");
-        assert!(
-            answer.remark.contains("accurate timer messages are not enabled"),
-            "{}",
-            answer.remark
-        );
-    }
-    let due = NOW_MS.to_string();
-    let id = broker
-        .client()
-        .must_send("Orders", &[("TIMER_DELIVER_MS", &due)], b"x");
-    let bytes = stored(&broker, &id);
-    assert_eq!(record::decode(&bytes).unwrap().topic, "Orders");
-}
-
-#[test]
 fn a_priority_is_the_queue() {
     let broker = TestBroker::new().with_topic("Orders");
     for (priority, queue_id) in [("2", 2), ("9", 3)] {

@@ -1,0 +1,136 @@
+//! OpenSlot: the slot being delivered, message by message as they get due.
+//!
+//! Sixteen bytes a message: its due time and the position of its unit. What waits in other slots takes no memory.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use store::PhysicalOffset;
+use store::timer::TimerUnit;
+
+/// A slot between its first and its last delivery.
+#[derive(Debug)]
+pub(crate) struct OpenSlot {
+    /// The earliest due first, of those the first filed.
+    waiting: BinaryHeap<Reverse<(i64, u64)>>,
+    /// Keys of messages taken back.
+    deleted: HashMap<String, Recalled>,
+    /// Its copies lie here or later in the CommitLog.
+    pub(crate) delivered_from: PhysicalOffset,
+    /// Whether anything was delivered: the slot in the wheel holds it still.
+    pub(crate) has_delivered: bool,
+}
+
+/// A recall that came up in its slot.
+#[derive(Clone, Debug)]
+struct Recalled {
+    topic: String,
+    is_found: bool,
+}
+
+impl OpenSlot {
+    pub(crate) fn new(delivered_from: PhysicalOffset) -> Self {
+        Self {
+            waiting: BinaryHeap::new(),
+            deleted: HashMap::new(),
+            delivered_from,
+            has_delivered: false,
+        }
+    }
+
+    /// Adds the unit at `position`; one that does not say when it is due waits for the slot's end.
+    pub(crate) fn add(&mut self, unit: &TimerUnit, position: u64, end_ms: i64) {
+        let due_ms = unit.due_ms.map_or(end_ms, |due_ms| due_ms.min(end_ms));
+        self.waiting.push(Reverse((due_ms, position)));
+    }
+
+    /// Takes a message back.
+    pub(crate) fn delete(&mut self, key: &str, topic: &str) {
+        let recalled = Recalled {
+            topic: topic.to_owned(),
+            is_found: false,
+        };
+        self.deleted.entry(key.to_owned()).or_insert(recalled);
+    }
+
+    /// Whether a message was taken back; notes that it was met.
+    pub(crate) fn is_deleted(&mut self, key: &str) -> bool {
+        let Some(recalled) = self.deleted.get_mut(key) else {
+            return false;
+        };
+        recalled.is_found = true;
+        true
+    }
+
+    /// The topics of recalls whose message was not met: they were counted as if it had been.
+    pub(crate) fn unmet_recalls(&self) -> impl Iterator<Item = &str> {
+        let unmet = self.deleted.values().filter(|recalled| !recalled.is_found);
+        unmet.map(|recalled| recalled.topic.as_str())
+    }
+
+    /// When the next is due, and the position of its unit.
+    pub(crate) fn next(&self) -> Option<(i64, u64)> {
+        self.waiting.peek().map(|Reverse(next)| *next)
+    }
+
+    /// The next one is done with.
+    pub(crate) fn pop(&mut self) {
+        self.waiting.pop();
+    }
+
+    /// Positions of the units that still wait, in the order they were filed.
+    pub(crate) fn rest(&self) -> Vec<u64> {
+        let mut positions: Vec<u64> = self
+            .waiting
+            .iter()
+            .map(|Reverse((_, position))| *position)
+            .collect();
+        positions.sort_unstable();
+        positions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store::timer::UnitKind;
+
+    use super::*;
+
+    fn unit(due_ms: Option<i64>) -> TimerUnit {
+        TimerUnit {
+            previous: None,
+            kind: UnitKind::default(),
+            write_time_ms: 0,
+            delay_ms: 0,
+            physical_offset: PhysicalOffset(0),
+            size_bytes: 0,
+            topic_hash: 0,
+            due_ms,
+        }
+    }
+
+    #[test]
+    fn messages_leave_when_they_are_due_and_of_one_time_in_the_order_they_were_filed() {
+        let mut slot = OpenSlot::new(PhysicalOffset(0));
+        let due = [Some(5_300), None, Some(5_200), Some(5_300), Some(9_999)];
+        for (position, due_ms) in due.into_iter().enumerate() {
+            slot.add(&unit(due_ms), position as u64, 6_000);
+        }
+        assert_eq!(slot.rest(), [0, 1, 2, 3, 4]);
+        let mut left = Vec::new();
+        while let Some(next) = slot.next() {
+            left.push(next);
+            slot.pop();
+        }
+        assert_eq!(left, [(5_200, 2), (5_300, 0), (5_300, 3), (6_000, 1), (6_000, 4)]);
+    }
+
+    #[test]
+    fn recalls_that_met_no_message_are_told() {
+        let mut slot = OpenSlot::new(PhysicalOffset(0));
+        slot.delete("a", "Orders");
+        slot.delete("b", "Bills");
+        assert!(slot.is_deleted("a") && !slot.is_deleted("c"));
+        assert_eq!(slot.unmet_recalls().collect::<Vec<_>>(), ["Bills"]);
+    }
+}
