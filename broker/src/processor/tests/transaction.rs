@@ -387,6 +387,32 @@ fn a_delayed_message_waits_after_its_commit() {
 }
 
 #[test]
+fn a_message_with_a_delivery_time_waits_for_it_after_its_commit() {
+    let broker = TestBroker::new().with_topic("Orders");
+    let due = (NOW_MS + 5_500).to_string();
+    let half = broker.send_half(b"timed", &[("TIMER_DELIVER_MS", &due)]);
+    broker.must_end(&half, COMMIT);
+    let waiting = broker.records_of(names::TIMER_TOPIC, 0);
+    let properties = properties_of(&record::decode(&waiting[0]).unwrap());
+    assert_eq!(properties["TIMER_OUT_MS"], (NOW_MS + 5_000).to_string());
+    assert_eq!(
+        (&*properties["REAL_TOPIC"], &*properties["REAL_QID"]),
+        ("Orders", "2")
+    );
+
+    let mut timer = crate::services::BrokerTicks::of(&broker.broker)
+        .unwrap()
+        .timer
+        .unwrap();
+    for (later_ms, visible) in [(5_499, 0), (1, 1)] {
+        broker.clock.advance(Duration::from_millis(later_ms));
+        tick(&mut timer, &broker.clock);
+        broker.settle();
+        assert_eq!(broker.bodies_of("Orders", 2).len(), visible);
+    }
+}
+
+#[test]
 fn ends_are_written_down_together() {
     let broker = TestBroker::configured(&[("transactionOpMsgMaxSize", "4")]).with_topic("Orders");
     for (body, end) in [(b"a", COMMIT), (b"b", UNKNOWN), (b"c", ROLLBACK), (b"d", COMMIT)] {
