@@ -826,3 +826,101 @@ async fn requests_for_a_client_are_passed_on_over_its_own_connection() {
     assert_eq!(unknown.code, response_code::SYSTEM_ERROR);
     server.stop().await;
 }
+
+#[test]
+fn lite_topics_are_counted_as_none_and_refused_as_for_ordinary_topics() {
+    let broker = with_progress();
+    let client = broker.client();
+    let info: remoting::body::lite::GetBrokerLiteInfoResponseBody =
+        client.ask(request_code::GET_BROKER_LITE_INFO, &[]).json();
+    assert_eq!(info.store_type.as_deref(), Some("default"));
+    assert_eq!(
+        (info.cq_table_size, info.offset_table_size, info.current_lmq_num),
+        (1, 1, 0)
+    );
+    let refusals = [
+        (
+            request_code::GET_PARENT_TOPIC_INFO,
+            "topic",
+            TOPIC,
+            response_code::INVALID_PARAMETER,
+        ),
+        (
+            request_code::GET_PARENT_TOPIC_INFO,
+            "topic",
+            "No",
+            response_code::TOPIC_NOT_EXIST,
+        ),
+        (
+            request_code::GET_LITE_TOPIC_INFO,
+            "parentTopic",
+            TOPIC,
+            response_code::INVALID_PARAMETER,
+        ),
+        (
+            request_code::GET_LITE_CLIENT_INFO,
+            "parentTopic",
+            "No",
+            response_code::TOPIC_NOT_EXIST,
+        ),
+        (
+            request_code::GET_LITE_GROUP_INFO,
+            "group",
+            GROUP,
+            response_code::INVALID_PARAMETER,
+        ),
+        (
+            request_code::GET_LITE_GROUP_INFO,
+            "group",
+            "No",
+            response_code::SUBSCRIPTION_GROUP_NOT_EXIST,
+        ),
+        (
+            request_code::TRIGGER_LITE_DISPATCH,
+            "group",
+            "No",
+            response_code::SUBSCRIPTION_GROUP_NOT_EXIST,
+        ),
+    ];
+    for (code, field, value, refused) in refusals {
+        assert_eq!(
+            client.ask(code, &[(field, value)]).code,
+            refused,
+            "{code} {value}"
+        );
+    }
+}
+
+#[test]
+fn the_rocksdb_requests_answer_as_for_a_broker_without_rocksdb() {
+    let broker = with_progress();
+    let client = broker.client();
+    let tables = [("configType", "topics;consumerOffsets;")];
+    client
+        .ask(request_code::EXPORT_ROCKSDB_CONFIG_TO_JSON, &tables)
+        .succeeded();
+    let unknown = client.ask(
+        request_code::EXPORT_ROCKSDB_CONFIG_TO_JSON,
+        &[("configType", "users")],
+    );
+    assert_eq!(unknown.code, response_code::INVALID_PARAMETER);
+    let check: remoting::body::broker::CheckRocksdbCqWriteResult = client
+        .ask(request_code::CHECK_ROCKSDB_CQ_WRITE_PROGRESS, &[("topic", TOPIC)])
+        .json();
+    assert_eq!(check.check_status, 2, "under way: what comes of it is logged");
+}
+
+#[test]
+fn keys_without_a_value_are_shown_once_they_have_one() {
+    let broker = TestBroker::new();
+    let client = broker.client();
+    let shown = || {
+        let answer = client.ask(request_code::GET_BROKER_CONFIG, &[]);
+        String::from_utf8_lossy(&answer.body).contains("haMasterAddress=")
+    };
+    assert!(!shown());
+    let update =
+        OutgoingRequest::new(request_code::UPDATE_BROKER_CONFIG).body("haMasterAddress=10.0.0.2:10912\n");
+    client.call(update).succeeded();
+    assert!(shown());
+}
