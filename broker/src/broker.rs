@@ -6,13 +6,15 @@
 //!   Broker ── configuration, clock, identity
 //!     ├── store          CommitLog and everything derived from it
 //!     ├── topics, groups, consumer_offsets, delay_offsets,
-//!     │   consumer_filters                                     each its own lock and its own file
+//!     │   consumer_filters, order_info, request_modes          each its own lock and its own file
 //!     ├── recent_sends   what need not be stored again
 //!     ├── transactions   half messages, their ends, their metrics
 //!     ├── static_topics  mappings of queues that move between brokers, their file, the other brokers
-//!     ├── producers, consumers, queue_locks, broadcast_offsets who is connected
-//!     ├── pull_hold, delay_arrivals                            told of arrivals by the store
+//!     ├── producers, consumers, queue_locks, broadcast_offsets,
+//!     │   topic_routes                                         who is connected, and where else queues are
+//!     ├── pull_hold, pop_hold, delay_arrivals                  told of arrivals by the store
 //!     ├── timers         messages with a delivery time; none without timerWheelEnable
+//!     ├── revive_log, pop_locks, pop_progress                  what pops leave behind
 //!     └── cold_data, stats, registration, random, unique_keys
 //! ```
 
@@ -35,15 +37,20 @@ use crate::clients::broadcast_offsets::BroadcastOffsets;
 use crate::clients::consumers::Consumers;
 use crate::clients::producers::Producers;
 use crate::clients::queue_locks::QueueLocks;
+use crate::clients::topic_routes::TopicRoutes;
 use crate::cold_data::ColdData;
 use crate::config::{BrokerConfig, Configuration, Identity, MetricsExporterType};
 use crate::delay::levels::DelayArrivals;
+use crate::hold::pop::PopHold;
 use crate::hold::pull::PullHold;
 use crate::namesrv_link::RegistrationWaker;
+use crate::pop::locks::PopLocks;
+use crate::pop::progress::{self, PopProgress};
+use crate::pop::revive_log::ReviveLog;
 use crate::recent_sends::{RecentSends, longest_window_ms};
 use crate::registry::{
-    ConfigDirectory, ConsumerFilters, ConsumerOffsets, DelayOffsets, Groups, QueueMappings, Topics,
-    TransactionMetrics,
+    ConfigDirectory, ConsumerFilters, ConsumerOffsets, ConsumerOrderInfo, DelayOffsets, Groups,
+    MessageRequestModes, QueueMappings, Topics, TransactionMetrics,
 };
 use crate::static_topic::StaticTopics;
 use crate::static_topic::peers::Peers;
@@ -70,19 +77,26 @@ pub struct Broker {
     pub(crate) consumer_filters: Arc<ConsumerFilters>,
     pub(crate) transaction_metrics: Arc<TransactionMetrics>,
     pub(crate) static_topics: StaticTopics,
+    pub(crate) order_info: Arc<ConsumerOrderInfo>,
+    pub(crate) request_modes: Arc<MessageRequestModes>,
 
     pub(crate) producers: Arc<Producers>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) queue_locks: Arc<QueueLocks>,
     pub(crate) broadcast_offsets: BroadcastOffsets,
     pub(crate) cold_data: ColdData,
+    pub(crate) topic_routes: TopicRoutes,
     pub(crate) pull_hold: Arc<PullHold>,
+    pub(crate) pop_hold: Arc<PopHold>,
     pub(crate) delay_arrivals: Arc<DelayArrivals>,
 
     pub(crate) store: Arc<Store>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) recent_sends: RecentSends,
     pub(crate) timers: Option<Arc<Timers>>,
+    pub(crate) revive_log: ReviveLog,
+    pub(crate) pop_locks: PopLocks,
+    pub(crate) pop_progress: Arc<PopProgress>,
 
     pub(crate) stats: Arc<BrokerStats>,
     pub(crate) registration: RegistrationWaker,
@@ -95,6 +109,7 @@ pub struct Broker {
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
     pub(crate) pull_expiry: Waker,
+    pub(crate) pop_expiry: Waker,
     pub(crate) delay: Waker,
     pub(crate) transaction_ops: Waker,
     pub(crate) timer: Waker,
@@ -119,6 +134,7 @@ impl Broker {
 
         let wakers = Wakers::default();
         let pull_hold = Arc::new(PullHold::new(wakers.pull_expiry.clone()));
+        let pop_hold = Arc::new(PopHold::new(wakers.pop_expiry.clone()));
         let delay_arrivals = DelayArrivals::new(&wakers.delay);
         let timer_arrivals = TimerArrivals(wakers.timer.clone());
         // The store comes first: its lock keeps a second broker from touching any of the files.
@@ -126,11 +142,12 @@ impl Broker {
             config: Arc::clone(&store_config),
             disk: Arc::clone(&disk),
             clock: Arc::clone(&clock),
-            arrivals: Arc::new(Arrivals(
-                Arc::clone(&pull_hold),
-                Arc::clone(&delay_arrivals),
-                timer_arrivals,
-            )),
+            arrivals: Arc::new(Arrivals {
+                pull_hold: Arc::clone(&pull_hold),
+                pop_hold: Arc::clone(&pop_hold),
+                delays: Arc::clone(&delay_arrivals),
+                timers: timer_arrivals,
+            }),
         })
         .context("open the store")?;
         let registries = Registries::open(&directory, &identity, &config, &store_config.get(), &clock)
@@ -139,6 +156,14 @@ impl Broker {
             true => Some(Arc::new(Timers::open(&store, &disk, &directory, &clock)?)),
             false => None,
         };
+        let revive_log = ReviveLog::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            identity.clone(),
+            config.get().revive_queue_num,
+        );
+        progress::recover(&store, &revive_log, &registries.consumer_offsets);
+        let pop_progress = PopProgress::new(&store, &registries.consumer_offsets);
         let registration = RegistrationWaker::new();
         let topics_changed = registration.clone();
         registries.topics.on_change(move || topics_changed.wake());
@@ -187,9 +212,12 @@ impl Broker {
             },
             producers,
             consumers,
+            order_info: registries.order_info,
+            request_modes: registries.request_modes,
             queue_locks: Arc::new(QueueLocks::new()),
             broadcast_offsets: BroadcastOffsets::new(),
             cold_data: ColdData::new(),
+            topic_routes: TopicRoutes::new(Arc::clone(&config), Arc::clone(&clock)),
             config,
             store_config,
             configuration,
@@ -197,11 +225,15 @@ impl Broker {
             identity,
             delay_levels,
             pull_hold,
+            pop_hold,
             delay_arrivals,
             store,
             transactions: Arc::new(transactions),
             recent_sends,
             timers,
+            revive_log,
+            pop_locks: PopLocks::new(),
+            pop_progress,
             registration,
             wakers,
         }))
@@ -221,9 +253,10 @@ impl Broker {
         filed.map_or(0, |filed| (self.store.max_offset(TIMER_TOPIC, 0) - filed).max(0))
     }
 
-    /// Answers every parked pull: the broker stops.
+    /// Answers every parked request: the broker stops.
     pub fn resume_parked(&self) {
         self.pull_hold.resume_all();
+        self.pop_hold.stop();
     }
 
     /// Whether the group's members are told when one joins or leaves. A group that was deleted meanwhile still has members.
@@ -245,6 +278,8 @@ struct Registries {
     consumer_filters: Arc<ConsumerFilters>,
     transaction_metrics: Arc<TransactionMetrics>,
     queue_mappings: Arc<QueueMappings>,
+    order_info: Arc<ConsumerOrderInfo>,
+    request_modes: Arc<MessageRequestModes>,
 }
 
 impl Registries {
@@ -264,6 +299,8 @@ impl Registries {
             consumer_filters: Arc::new(ConsumerFilters::open(directory, clock(), config())?),
             transaction_metrics: Arc::new(TransactionMetrics::open(directory, clock())?),
             queue_mappings: Arc::new(QueueMappings::open(directory, clock(), &identity.broker_name)?),
+            order_info: Arc::new(ConsumerOrderInfo::open(directory, &*clock())?),
+            request_modes: Arc::new(MessageRequestModes::open(directory, &*clock())?),
         })
     }
 }
@@ -273,13 +310,19 @@ fn config_directory(store_config: &MessageStoreConfig) -> PathBuf {
 }
 
 /// Everyone who waits for messages, as the store's one listener.
-struct Arrivals(Arc<PullHold>, Arc<DelayArrivals>, TimerArrivals);
+struct Arrivals {
+    pull_hold: Arc<PullHold>,
+    pop_hold: Arc<PopHold>,
+    delays: Arc<DelayArrivals>,
+    timers: TimerArrivals,
+}
 
 impl ArrivalListener for Arrivals {
     fn arrived(&self, arrival: &Arrival<'_>) {
-        self.0.arrived(arrival);
-        self.1.arrived(arrival);
-        self.2.arrived(arrival);
+        self.pull_hold.arrived(arrival);
+        self.pop_hold.arrived(arrival);
+        self.delays.arrived(arrival);
+        self.timers.arrived(arrival);
     }
 }
 
@@ -289,5 +332,6 @@ impl ConnectionEvents for Broker {
         self.consumers
             .connection_closed(connection, |group| self.notifies_members(group));
         self.pull_hold.connection_closed(connection);
+        self.pop_hold.connection_closed(connection);
     }
 }

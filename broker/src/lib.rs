@@ -10,7 +10,7 @@
 //!   filter/     who wants which message       delay/      messages that wait
 //!   metrics/    what /metrics and /healthz say
 //!   stats       what was done, how fast       transaction/  messages that wait for a word
-//!   timer/      messages with a delivery time
+//!   timer/      messages with a delivery time pop/       messages handed out
 //!   static_topic/  queues that move           namesrv_link  registration with the name servers
 //! ```
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ pub mod filter;
 pub mod hold;
 pub mod metrics;
 pub mod namesrv_link;
+pub mod pop;
 pub mod processor;
 mod recent_sends;
 pub mod registry;

@@ -23,6 +23,16 @@ routes! { Broker;
     END_TRANSACTION             => EndTransactionRequestHeader,          end_transaction::end_transaction,          inline;
     PULL_MESSAGE                => PullMessageRequestHeader,             pull_message::pull_message,                inline;
     LITE_PULL_MESSAGE           => PullMessageRequestHeader,             pull_message::pull_message,                inline;
+    POP_MESSAGE                 => PopMessageRequestHeader,              pop_message::pop_message,                  inline;
+    ACK_MESSAGE                 => AckMessageRequestHeader,              ack_message::ack_message,                  inline;
+    BATCH_ACK_MESSAGE           => NoHeader,                             ack_message::batch_ack_message,            inline;
+    CHANGE_MESSAGE_INVISIBLETIME => ChangeInvisibleTimeRequestHeader,    change_invisible_time::change_invisible_time, inline;
+    PEEK_MESSAGE                => PeekMessageRequestHeader,             peek_message::peek_message,                blocking;
+    NOTIFICATION                => NotificationRequestHeader,            notification::notification,                inline;
+    POLLING_INFO                => PollingInfoRequestHeader,             notification::polling_info,                inline;
+    QUERY_ASSIGNMENT            => NoHeader,                             query_assignment::query_assignment,        task;
+    SET_MESSAGE_REQUEST_MODE    => NoHeader,                             query_assignment::set_mode,                blocking;
+    GET_ALL_MESSAGE_REQUEST_MODE => NoHeader,                            query_assignment::all_modes,               inline;
     HEART_BEAT                  => NoHeader,                             client_manage::heartbeat,                  inline;
     UNREGISTER_CLIENT           => UnregisterClientRequestHeader,        client_manage::unregister_client,          inline;
     CHECK_CLIENT_CONFIG         => NoHeader,                             client_manage::check_client_config,        inline;
@@ -109,8 +119,7 @@ routes! { Broker;
         GET_SYSTEM_TOPIC_LIST_FROM_NS, GET_UNIT_TOPIC_LIST, GET_HAS_UNIT_SUB_TOPIC_LIST,
         GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST, UPDATE_NAMESRV_CONFIG, GET_NAMESRV_CONFIG, QUERY_DATA_VERSION,
         PUSH_REPLY_MESSAGE_TO_CLIENT, ADD_WRITE_PERM_OF_BROKER,
-        QUERY_ASSIGNMENT, SET_MESSAGE_REQUEST_MODE,
-        GET_ALL_MESSAGE_REQUEST_MODE, GET_BROKER_MEMBER_GROUP, ADD_BROKER,
+        GET_BROKER_MEMBER_GROUP, ADD_BROKER,
         REMOVE_BROKER, BROKER_HEARTBEAT, NOTIFY_MIN_BROKER_ID_CHANGE, EXCHANGE_BROKER_HA_INFO,
         CONTROLLER_ALTER_SYNC_STATE_SET, CONTROLLER_ELECT_MASTER, CONTROLLER_REGISTER_BROKER,
         CONTROLLER_GET_REPLICA_INFO, CONTROLLER_GET_METADATA_INFO, CONTROLLER_GET_SYNC_STATE_DATA,
@@ -120,9 +129,7 @@ routes! { Broker;
         RAFT_BROKER_HEART_BEAT_EVENT_REQUEST,
         AUTH_CREATE_USER, AUTH_UPDATE_USER, AUTH_DELETE_USER, AUTH_GET_USER, AUTH_LIST_USER,
         AUTH_CREATE_ACL, AUTH_UPDATE_ACL, AUTH_DELETE_ACL, AUTH_GET_ACL, AUTH_LIST_ACL, SWITCH_TIMER_ENGINE,
-        POP_MESSAGE, ACK_MESSAGE, PEEK_MESSAGE, CHANGE_MESSAGE_INVISIBLETIME, NOTIFICATION, POLLING_INFO,
-        POP_ROLLBACK, POP_LITE_MESSAGE, LITE_SUBSCRIPTION_CTL, ACK_LITE_MESSAGE, NOTIFY_UNSUBSCRIBE_LITE,
-        BATCH_ACK_MESSAGE;
+        POP_ROLLBACK, POP_LITE_MESSAGE, LITE_SUBSCRIPTION_CTL, ACK_LITE_MESSAGE, NOTIFY_UNSUBSCRIBE_LITE;
     fast_port_refuses: PULL_MESSAGE, LITE_PULL_MESSAGE;
 }
 

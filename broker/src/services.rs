@@ -7,8 +7,9 @@
 //!   transaction-check, transaction-ops     asks about half messages without an end; writes down those with one
 //!   timer-flush                            brings the timer's progress to the disk
 //!   timer                                  files messages with a delivery time, delivers them
-//!   pull-hold                              answers parked pulls whose time is up
-//!   client-expiry                          forgets silent clients, expired locks and filters; commits broadcast offsets
+//!   pull-hold, pop-hold                    answer parked requests whose time is up
+//!   pop-revive                             brings back what was popped and not acknowledged
+//!   client-expiry                          forgets silent clients, expired locks, filters and batches; commits broadcast offsets
 //!   stats                                  takes the samples behind TPS figures
 //! ```
 //!
@@ -23,7 +24,9 @@ use common::service::{Next, Service, Services, Waker};
 use crate::broker::Broker;
 use crate::clients::broadcast_offsets::broadcast_group;
 use crate::delay::levels::DelayDelivery;
+use crate::hold::pop::PopExpiry;
 use crate::hold::pull::PullExpiry;
+use crate::pop::reviver::Reviver;
 use crate::registry::{Persist, PersistWaker};
 use crate::stats::StatsSampler;
 use crate::timer::{TimerFlush, TimerService, Timers};
@@ -41,6 +44,8 @@ pub struct BrokerTicks {
     pub timer_flush: Option<TimerFlush>,
     pub timer: Option<TimerService>,
     pub pull_expiry: PullExpiry,
+    pub pop_expiry: PopExpiry,
+    pub reviver: Reviver,
     pub client_expiry: ClientExpiry,
     pub stats: StatsSampler<Box<dyn Fn() -> i32 + Send>>,
     persist_waker: PersistWaker,
@@ -76,6 +81,8 @@ impl BrokerTicks {
                 .map(|timers| TimerFlush::new(Arc::clone(&broker.store), Arc::clone(timers))),
             timer: broker.timers.as_ref().map(|timers| timer_service(broker, timers)),
             pull_expiry: PullExpiry::new(Arc::clone(&broker.pull_hold), Arc::clone(&broker.clock)),
+            pop_expiry: PopExpiry::new(Arc::clone(&broker.pop_hold), Arc::clone(&broker.clock)),
+            reviver: Reviver::new(Arc::clone(broker)),
             client_expiry: ClientExpiry {
                 broker: Arc::clone(broker),
             },
@@ -106,6 +113,8 @@ pub fn start(broker: &Arc<Broker>) -> anyhow::Result<Services> {
         services.start(timer, &broker.wakers.timer)?;
     }
     services.start(ticks.pull_expiry, &broker.wakers.pull_expiry)?;
+    services.start(ticks.pop_expiry, &broker.wakers.pop_expiry)?;
+    services.start(ticks.reviver, &Waker::new())?;
     services.start(ticks.client_expiry, &Waker::new())?;
     services.start(ticks.stats, &Waker::new())?;
     Ok(services)
@@ -122,7 +131,9 @@ fn persist(broker: &Broker, waker: &PersistWaker) -> Persist {
         .on_change(broker.topics.clone())
         .on_change(broker.groups.clone())
         .on_change(broker.static_topics.mappings.clone())
+        .on_change(broker.request_modes.clone())
         .every(offsets_period, broker.consumer_offsets.clone())
+        .every(offsets_period, broker.order_info.clone())
         .every(delay_period, broker.delay_offsets.clone())
         .every(FILTERS_PERIOD, broker.consumer_filters.clone())
         .every(transaction_period, broker.transaction_metrics.clone());
@@ -146,7 +157,8 @@ fn period(ms: impl TryInto<u64>) -> Duration {
     Duration::from_millis(ms.try_into().unwrap_or(0).max(1))
 }
 
-/// Forgets clients that fell silent, queue locks that nobody renews, and filters of groups long gone. Reference: `ClientHousekeepingService`.
+/// Forgets clients that fell silent, queue locks that nobody renews, filters of groups long gone, and batches
+/// popped in order that nobody asks about. Reference: `ClientHousekeepingService`.
 pub struct ClientExpiry {
     broker: Arc<Broker>,
 }
@@ -194,6 +206,11 @@ impl Service for ClientExpiry {
         self.expire_broadcast_offsets(now.wall_ms);
         let has_members = |group: &str| self.broker.consumers.info(group).is_some();
         self.broker.consumer_filters.expire(now.wall_ms, has_members);
+        self.broker.order_info.clean(
+            now.wall_ms,
+            |topic| self.broker.topics.get(topic).map(|topic| topic.read_queue_nums),
+            |group| self.broker.groups.contains(group),
+        );
         Ok(Next::Idle)
     }
 }

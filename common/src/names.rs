@@ -36,6 +36,8 @@ pub const RECALL_MESSAGE_TAG: &str = "_RECALL_TAG_";
 pub const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";
 /// Before the name of the pop revive log's cluster.
 pub const REVIVE_LOG_PREFIX: &str = "rmq_sys_REVIVE_LOG_";
+/// The group by which the pop revive keeps its progress.
+pub const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
 /// Before the broker name in the topic by which brokers of a group are kept in step.
 pub const SYNC_BROKER_MEMBER_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
 /// After the cluster name in the topic that keeps replies.
@@ -134,6 +136,66 @@ pub fn group_of_retry_topic(topic: &str) -> Option<&str> {
     topic.strip_prefix(RETRY_TOPIC_PREFIX)
 }
 
+/// Where the checkpoints and acks of pops wait for their time. Reference: `PopAckConstants.buildClusterReviveTopic`.
+pub fn revive_topic(cluster: &str) -> String {
+    [REVIVE_LOG_PREFIX, cluster].concat()
+}
+
+/// How the retry topic of a group that pops a topic is called; both spellings may exist side by side.
+///
+/// Reference: `KeyBuilder.buildPopRetryTopicV1`, `buildPopRetryTopicV2`, `ExtraInfoUtil.getRetry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PopRetryNaming {
+    /// `%RETRY%group_topic`, which is ambiguous: both names may hold an underscore.
+    V1,
+    /// `%RETRY%group+topic`.
+    V2,
+}
+
+impl PopRetryNaming {
+    /// The naming that `enableRetryTopicV2` asks for.
+    pub fn configured(enable_retry_topic_v2: bool) -> Self {
+        if enable_retry_topic_v2 {
+            PopRetryNaming::V2
+        } else {
+            PopRetryNaming::V1
+        }
+    }
+
+    fn separator(self) -> char {
+        match self {
+            PopRetryNaming::V1 => '_',
+            PopRetryNaming::V2 => '+',
+        }
+    }
+
+    /// The retry topic of a group for a topic.
+    pub fn topic(self, topic: &str, group: &str) -> String {
+        format!("{RETRY_TOPIC_PREFIX}{group}{}{topic}", self.separator())
+    }
+
+    /// Which of the namings a topic follows; `None` for one that is no retry topic.
+    pub fn of(topic: &str) -> Option<Self> {
+        let rest = topic.strip_prefix(RETRY_TOPIC_PREFIX)?;
+        Some(if rest.contains('+') {
+            PopRetryNaming::V2
+        } else {
+            PopRetryNaming::V1
+        })
+    }
+}
+
+/// The topic that a pop retry topic of this group is for; a topic that is none is its own.
+///
+/// Reference: `KeyBuilder.parseNormalTopic`.
+pub fn popped_topic<'a>(topic: &'a str, group: &str) -> &'a str {
+    topic
+        .strip_prefix(RETRY_TOPIC_PREFIX)
+        .and_then(|rest| rest.strip_prefix(group))
+        .and_then(|rest| rest.strip_prefix(['_', '+']))
+        .unwrap_or(topic)
+}
+
 /// Whether the topic belongs to the broker.
 pub fn is_system_topic(topic: &str) -> bool {
     topic.starts_with(SYSTEM_TOPIC_PREFIX) || SYSTEM_TOPICS.contains(&topic)
@@ -220,5 +282,23 @@ mod tests {
         assert_eq!(group_of_retry_topic("g"), None);
         assert_eq!(lmq_of_lite_topic("parent", "child"), "%LMQ%$parent$child");
         assert!(is_system_topic("rmq_sys_anything") && !is_system_topic("Orders"));
+    }
+
+    #[test]
+    fn pop_retry_topics_are_named_in_two_ways_and_lead_back_to_their_topic() {
+        let (v1, v2) = (
+            PopRetryNaming::configured(false),
+            PopRetryNaming::configured(true),
+        );
+        assert_eq!(v1.topic("Orders", "g_1"), "%RETRY%g_1_Orders");
+        assert_eq!(v2.topic("Orders", "g_1"), "%RETRY%g_1+Orders");
+        for naming in [v1, v2] {
+            let retry = naming.topic("a_b", "g_1");
+            assert_eq!(PopRetryNaming::of(&retry), Some(naming));
+            assert_eq!(popped_topic(&retry, "g_1"), "a_b");
+        }
+        assert_eq!(PopRetryNaming::of("Orders"), None);
+        assert_eq!(popped_topic("Orders", "g_1"), "Orders");
+        assert_eq!(revive_topic("c"), "rmq_sys_REVIVE_LOG_c");
     }
 }

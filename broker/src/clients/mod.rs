@@ -6,6 +6,7 @@
 //!   queue_locks   which client of a group consumes a queue in order
 //!   broadcast_offsets  how far each member of a broadcasting group is
 //!   notify        one-way requests to clients
+//!   topic_routes  the queues of a topic on all brokers, for those who share them out
 //! ```
 //!
 //! A channel belongs to its connection: when that closes, or no heartbeat comes for `channelExpiredTimeout`, it is gone.
@@ -21,6 +22,7 @@ pub mod consumers;
 pub mod notify;
 pub mod producers;
 pub mod queue_locks;
+pub mod topic_routes;
 
 /// One client in one group. Reference: `ClientChannelInfo`.
 #[derive(Debug)]

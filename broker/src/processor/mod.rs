@@ -9,20 +9,31 @@
 //!   pull_message     11 361            pull_checks                                who may pull what
 //!   client_manage    34 35 46          pull_broadcast                             where a broadcasting member goes on
 //!   consumer_manage  38 14 15          pull_cold                                  slows down readers of old messages
+//!   pop_message      200050            pop_checks                                 who may pop what, and from where
+//!   ack_message      200051 200151     when_flushed                               promises about the log
+//!   peek_message     200052            change_invisible_time 200053
+//!   notification     200054 200055     query_assignment  400 401 402
 //!   queue_offset     29 30 31 32       queue_lock  41 42
 //!   query_message    12 33             admin/      everything mqadmin asks for
 //! ```
 
+pub(crate) mod ack_message;
 pub(crate) mod admin;
 pub mod batch_body;
+pub(crate) mod change_invisible_time;
 pub(crate) mod client_manage;
 pub(crate) mod consumer_manage;
 pub(crate) mod end_transaction;
 pub(crate) mod json;
+pub(crate) mod notification;
+pub(crate) mod peek_message;
+pub(crate) mod pop_checks;
+pub(crate) mod pop_message;
 pub(crate) mod pull_broadcast;
 pub(crate) mod pull_checks;
 pub(crate) mod pull_cold;
 pub(crate) mod pull_message;
+pub(crate) mod query_assignment;
 pub(crate) mod query_message;
 pub(crate) mod queue_lock;
 pub(crate) mod queue_offset;
@@ -33,6 +44,7 @@ pub(crate) mod send_back;
 pub(crate) mod send_message;
 pub(crate) mod send_properties;
 pub(crate) mod send_target;
+pub(crate) mod when_flushed;
 
 #[cfg(test)]
 mod tests;

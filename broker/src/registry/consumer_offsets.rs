@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use common::clock::Clock;
 use common::names;
@@ -27,7 +27,7 @@ use remoting::body::{ConsumerOffsetFile, DataVersion};
 use store::MessageStoreConfig;
 use store::planted_bug::{PlantedBug, is_planted};
 
-use super::persist::{ConfigDirectory, PersistError, Table, TableFile};
+use super::persist::{ConfigDirectory, FlushLog, PersistError, Table, TableFile};
 use crate::config::BrokerConfig;
 
 /// Queues of one topic that a group may have offsets in. Queue ids come from clients unchecked.
@@ -57,6 +57,9 @@ pub struct ConsumerOffsets {
     clock: Arc<dyn Clock>,
     config: Arc<Live<BrokerConfig>>,
     lmq_enabled: bool,
+    /// When the file that was read was written, ms.
+    written_ms: Option<i64>,
+    flush_log: OnceLock<FlushLog>,
 }
 
 /// The offsets of one group, by topic.
@@ -108,12 +111,26 @@ impl ConsumerOffsets {
             clock,
             config,
             lmq_enabled,
+            written_ms: None,
+            flush_log: OnceLock::new(),
         };
         offsets.fill(saved.unwrap_or_default());
         Ok(offsets)
     }
 
+    /// Has `flush_log` called before each write of the file: what the offsets of pops rely on must be on the disk first.
+    pub fn flush_log_first(&self, flush_log: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static) {
+        // Set once, when the store is open.
+        let _ = self.flush_log.set(Box::new(flush_log));
+    }
+
+    /// When the file that was read was written, ms; `None` when there was none, or the Java broker wrote it.
+    pub fn written_ms(&self) -> Option<i64> {
+        self.written_ms
+    }
+
     fn fill(&mut self, saved: ConsumerOffsetFile) {
+        self.written_ms = saved.written_time;
         *self
             .version
             .get_mut()
@@ -508,7 +525,21 @@ impl Table for ConsumerOffsets {
         if is_planted(PlantedBug::LoseOffsetWrite) {
             return Ok(());
         }
-        self.file.flush_with(|| Ok(self.snapshot()))
+        self.file.flush_with(|| {
+            // The time first, then the snapshot, then the log: no offset counts as written that is not.
+            let written_time = Some(self.clock.wall_ms());
+            let snapshot = self.snapshot();
+            if let Some(flush_log) = self.flush_log.get() {
+                flush_log().map_err(|source| PersistError::Prerequisite {
+                    path: self.file.path().to_owned(),
+                    source,
+                })?;
+            }
+            Ok(ConsumerOffsetFile {
+                written_time,
+                ..snapshot
+            })
+        })
     }
 }
 

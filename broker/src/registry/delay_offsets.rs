@@ -11,12 +11,10 @@ use common::properties::Live;
 use remoting::body::{DataVersion, DelayOffsetSerializeWrapper};
 use store::planted_bug::{PlantedBug, is_planted};
 
-use super::persist::{ConfigDirectory, PersistError, Table, TableFile};
+use super::persist::{ConfigDirectory, FlushLog, PersistError, Table, TableFile};
 use crate::config::BrokerConfig;
 
 const FILE_NAME: &str = "delayOffset.json";
-
-type FlushLog = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
 
 /// Per delay level: the queue offset in the schedule topic that is delivered next.
 pub struct DelayOffsets {

@@ -4,6 +4,8 @@
 //!   topics            topics.json              written when it changes
 //!   groups            subscriptionGroup.json   written when it changes
 //!   consumer_offsets  consumerOffset.json      every flushConsumerOffsetInterval
+//!   order_info        consumerOrderInfo.json   every flushConsumerOffsetInterval
+//!   request_modes     messageRequestMode.json  written when it changes
 //!   delay_offsets     delayOffset.json         every flushDelayOffsetInterval
 //!   consumer_filters  consumerFilter.json      every 10 s
 //!   transaction_metrics  transactionMetrics    every transactionMetricFlushInterval
@@ -15,8 +17,10 @@ pub mod consumer_filters;
 pub mod consumer_offsets;
 pub mod delay_offsets;
 pub mod groups;
+pub mod order_info;
 pub mod persist;
 pub mod queue_mappings;
+pub mod request_modes;
 pub mod topics;
 pub mod transaction_metrics;
 
@@ -24,8 +28,10 @@ pub use consumer_filters::ConsumerFilters;
 pub use consumer_offsets::ConsumerOffsets;
 pub use delay_offsets::DelayOffsets;
 pub use groups::Groups;
+pub use order_info::ConsumerOrderInfo;
 pub use persist::{ConfigDirectory, Persist, PersistWaker, TableFile};
 pub use queue_mappings::QueueMappings;
+pub use request_modes::MessageRequestModes;
 pub use topics::Topics;
 pub use transaction_metrics::TransactionMetrics;
 
@@ -131,6 +137,14 @@ pub(crate) mod testing {
 
         pub(crate) fn delay_offsets(&self) -> DelayOffsets {
             DelayOffsets::open(&self.config_directory(), self.clock.clone(), self.config.clone()).unwrap()
+        }
+
+        pub(crate) fn order_info(&self) -> ConsumerOrderInfo {
+            ConsumerOrderInfo::open(&self.config_directory(), &*self.clock).unwrap()
+        }
+
+        pub(crate) fn request_modes(&self) -> MessageRequestModes {
+            MessageRequestModes::open(&self.config_directory(), &*self.clock).unwrap()
         }
     }
 }

@@ -58,6 +58,9 @@ pub enum PersistError {
     },
 }
 
+/// Brings the log to the disk, for a table that must not be ahead of it there.
+pub(super) type FlushLog = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
+
 /// A table that lives in a config file.
 pub trait Table: Send + Sync {
     /// Its file.

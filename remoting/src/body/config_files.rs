@@ -40,6 +40,9 @@ pub struct ConsumerOffsetFile {
     /// Resets not yet seen by the consumer: `topic@group` to queue id to offset
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub reset_offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// When this file was written, ms; ours alone, not in the answer
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_time: Option<i64>,
 }
 
 /// Progress of each delay level: file `delayOffset.json` and answer to GET_ALL_DELAY_OFFSET.

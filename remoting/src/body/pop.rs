@@ -52,7 +52,7 @@ pub struct PopCheckPoint {
 impl PopCheckPoint {
     /// When the messages become visible again, ms.
     pub fn revive_time_ms(&self) -> i64 {
-        self.pop_time_ms + self.invisible_time_ms
+        self.pop_time_ms.saturating_add(self.invisible_time_ms)
     }
 }
 

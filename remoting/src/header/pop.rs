@@ -17,8 +17,8 @@ header! {
         invisible_time: i64 = "invisibleTime";
         /// How long to wait for messages.
         poll_time: i64 = "pollTime";
-        /// When the client asked; waiting counts from here.
-        born_time: i64 = "bornTime";
+        /// When the client asked; waiting counts from here. 0: when the request arrived.
+        born_time: i64 = "bornTime", default 0;
         /// Where a new group starts: 0 oldest, 1 newest.
         init_mode: i32 = "initMode";
         exp_type: Option<Cow<'a, str>> = "expType";
@@ -113,7 +113,8 @@ header! {
         /// -1: any queue.
         queue_id: i32 = "queueId";
         poll_time: i64 = "pollTime";
-        born_time: i64 = "bornTime";
+        /// As in POP_MESSAGE.
+        born_time: i64 = "bornTime", default 0;
         order: bool = "order", default false;
         attempt_id: Option<Cow<'a, str>> = "attemptId";
         exp_type: Option<Cow<'a, str>> = "expType";

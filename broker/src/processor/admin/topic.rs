@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::names;
+use common::names::{self, PopRetryNaming};
 use remoting::body::static_topic::TopicQueueMappingDetail;
 use remoting::body::{
     CreateTopicListRequestBody, MessageQueue, TopicConfig, TopicConfigAndMappingSerializeWrapper,
@@ -199,13 +199,11 @@ pub(crate) fn delete(broker: &Broker, request: Request<'_, DeleteTopicRequestHea
     settle(broker)
 }
 
-/// Reference: `KeyBuilder.buildPopRetryTopicV1`, `buildPopRetryTopicV2`.
 fn pop_retry_topics(broker: &Broker, topic: &str) -> Vec<String> {
     let groups = broker.consumer_offsets.groups_of(topic);
-    let candidates = groups.iter().flat_map(|group| {
-        let retry_topic = names::retry_topic(group);
-        [format!("{retry_topic}_{topic}"), format!("{retry_topic}+{topic}")]
-    });
+    let candidates = groups
+        .iter()
+        .flat_map(|group| [PopRetryNaming::V1, PopRetryNaming::V2].map(|naming| naming.topic(topic, group)));
     candidates
         .filter(|candidate| broker.topics.contains(candidate))
         .collect()

@@ -15,6 +15,7 @@ mod garbage;
 mod lmq;
 mod metrics;
 mod offsets;
+mod pop;
 mod pull;
 mod query;
 mod reply;

@@ -1,0 +1,149 @@
+//! PopProgress: how far each group has popped, safe across crashes.
+//!
+//! A pop commits the group's offset when its checkpoint is in the log; the offsets are written to their file every few
+//! seconds. Two crashes would hurt:
+//!
+//! - The file is ahead of the log (a power loss): a popped message would have no checkpoint and never come back. So the log
+//!   is flushed before the file is written, if something was popped since.
+//! - The file is behind the log (a kill): popped messages would be popped again, acknowledged ones too. So at the start
+//!   the checkpoints since the file's last writing are read from the log, and offsets go on behind them.
+//!
+//! The reference does neither.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::message::properties::name;
+use common::names;
+use store::record::{self, Record};
+use store::{Boundary, QueueOffset, Store};
+
+use super::revive_log::{ReviveLog, ReviveRecord};
+use crate::registry::ConsumerOffsets;
+
+/// A pop commits at most so long after it read the clock.
+const MARGIN_MS: i64 = 2_000;
+/// An offset that changed is written within so long.
+const LOOK_BACK_MS: i64 = 60_000;
+/// Records read in one go.
+const BATCH: usize = 256;
+
+/// What pops and revive must know of each other's safety.
+#[derive(Debug, Default)]
+pub struct PopProgress {
+    /// The log holds records that the next writing of the offsets relies on.
+    unflushed: AtomicBool,
+}
+
+/// Queue of a group: group, topic, queue id.
+type GroupQueue = (String, String, i32);
+
+impl PopProgress {
+    /// Nothing popped yet. From now on the offsets' file waits for the log.
+    pub fn new(store: &Arc<Store>, offsets: &ConsumerOffsets) -> Arc<Self> {
+        let progress = Arc::new(Self::default());
+        let (log, own) = (Arc::clone(store), Arc::clone(&progress));
+        offsets.flush_log_first(move || {
+            if own.unflushed.swap(false, Ordering::AcqRel) {
+                log.flush().inspect_err(|_| own.mark_unflushed())?;
+            }
+            Ok(())
+        });
+        progress
+    }
+
+    /// A checkpoint or a copy is about to be put, and an offset committed that relies on it.
+    pub fn mark_unflushed(&self) {
+        self.unflushed.store(true, Ordering::Release);
+    }
+
+    /// Whether records that were due may not have been delivered yet.
+    pub fn timer_is_behind(&self, _now_ms: i64) -> bool {
+        false
+    }
+}
+
+/// Moves the offsets of groups behind what the checkpoints since the last writing say was popped.
+pub fn recover(store: &Store, log: &ReviveLog, offsets: &ConsumerOffsets) {
+    let Some(written_ms) = offsets.written_ms() else {
+        return;
+    };
+    let since_ms = written_ms.saturating_sub(MARGIN_MS);
+    let mut popped = BTreeMap::new();
+    let timer = (names::TIMER_TOPIC, 0);
+    let revive = (0..log.queues()).map(|queue_id| (log.topic(), queue_id));
+    for (topic, queue_id) in std::iter::once(timer).chain(revive) {
+        read_checkpoints(store, log, topic, queue_id, since_ms, &mut popped);
+    }
+    for ((group, topic, queue_id), next) in popped {
+        // A reset by an operator that no pop has taken yet is to be obeyed.
+        let is_reset = offsets.has_reset(&group, &topic, queue_id);
+        let committed = offsets.query(&group, &topic, queue_id);
+        if !is_reset && committed.is_none_or(|committed| committed < next) {
+            tracing::info!(
+                group,
+                topic,
+                queue_id,
+                ?committed,
+                next,
+                "popped before the crash"
+            );
+            offsets.commit("recovery", &group, &topic, queue_id, next);
+        }
+    }
+}
+
+fn read_checkpoints(
+    store: &Store,
+    log: &ReviveLog,
+    topic: &str,
+    queue_id: i32,
+    since_ms: i64,
+    popped: &mut BTreeMap<GroupQueue, i64>,
+) {
+    let last = u64::try_from(store.max_offset(topic, queue_id) - 1).ok();
+    let Some(last_ms) = last.and_then(|last| store.store_time(topic, queue_id, QueueOffset(last))) else {
+        return;
+    };
+    // The file may not have been written for long because no offset had changed.
+    let since_ms = since_ms.max(last_ms.saturating_sub(LOOK_BACK_MS));
+    let mut next = store.offset_by_time(topic, queue_id, since_ms, Boundary::Lower);
+    loop {
+        let from = QueueOffset(u64::try_from(next).unwrap_or(0));
+        let entries = store.queue_entries(topic, queue_id, from, BATCH);
+        let Some(last) = entries.last() else {
+            return;
+        };
+        next = last.queue_offset.to_wire() + 1;
+        for entry in &entries {
+            let bytes = store.read_at(entry.physical_offset);
+            let Some(record) = bytes.as_deref().and_then(|bytes| record::decode(bytes).ok()) else {
+                continue;
+            };
+            if let Some((queue, end)) =
+                popped_by(log, topic, &record).filter(|_| record.born_timestamp_ms >= since_ms)
+            {
+                let known = popped.entry(queue).or_insert(end);
+                *known = end.max(*known);
+            }
+        }
+    }
+}
+
+/// What a checkpoint says was popped: the queue, and the offset behind its last message.
+fn popped_by(log: &ReviveLog, topic: &str, record: &Record<'_>) -> Option<(GroupQueue, i64)> {
+    let is_of_pops = topic == log.topic() || record.property(name::REAL_TOPIC) == Some(log.topic());
+    if !is_of_pops || record.property(name::TAGS) != Some("ck") {
+        return None;
+    }
+    let ReviveRecord::CheckPoint(checkpoint) = ReviveRecord::parse(record)? else {
+        return None;
+    };
+    let last = match checkpoint.queue_offset_diff.as_deref() {
+        Some([.., last]) => i64::from(*last),
+        _ => i64::from(checkpoint.num) - 1,
+    };
+    let end = checkpoint.start_offset.checked_add(last)?.checked_add(1)?;
+    Some(((checkpoint.cid, checkpoint.topic, checkpoint.queue_id), end))
+}

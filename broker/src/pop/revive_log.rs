@@ -1,0 +1,206 @@
+//! ReviveLog: checkpoints and acks as messages of the revive topic, in the reference's form.
+//!
+//! ```text
+//!   tag    body           UNIQ_KEY                                             delivered
+//!   ck     PopCheckPoint  topic@queue@startOffset@group@popTime@broker@ck      1 s before its messages are due
+//!   ack    AckMsg         topic@queue@ackOffset@group@popTime@broker@ack       when they are due
+//!   bAck   BatchAckMsg    the same with ackOffset -1                           when they are due
+//! ```
+//!
+//! A record due later waits in the timer, so the revive queue holds what is decided now and little else. Either broker
+//! reads what the other wrote. Reference: `PopMessageProcessor.buildCkMsg`, `AckMessageProcessor.appendAck`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::clock::Clock;
+use common::message::properties::{self, name};
+use common::names;
+use remoting::body::fastjson;
+use remoting::body::pop::{AckMsg, BatchAckMsg, PopCheckPoint};
+use store::record::Record;
+use store::{Appended, Message, PutError, Store};
+
+use crate::config::Identity;
+
+/// A checkpoint is delivered this much before its messages are due, so that it is there before their acks.
+///
+/// Reference: `PopAckConstants.ackTimeInterval`.
+pub const ACK_TIME_INTERVAL_MS: i64 = 1_000;
+
+/// One record of the revive topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReviveRecord {
+    /// Messages were handed out.
+    CheckPoint(PopCheckPoint),
+    /// One of them is done.
+    Ack(AckMsg),
+    /// Several are.
+    BatchAck(BatchAckMsg),
+}
+
+impl ReviveRecord {
+    /// Reads a message of the revive topic; `None` for one of another kind, and for one that is damaged.
+    pub fn parse(record: &Record<'_>) -> Option<Self> {
+        let body = record.body;
+        let parsed = match record.property(name::TAGS)? {
+            "ck" => fastjson::from_slice(body).map(ReviveRecord::CheckPoint),
+            "ack" => fastjson::from_slice(body).map(ReviveRecord::Ack),
+            "bAck" => fastjson::from_slice(body).map(ReviveRecord::BatchAck),
+            _ => return None,
+        };
+        parsed
+            .inspect_err(|error| {
+                tracing::error!(
+                    physical_offset = record.physical_offset.0,
+                    "record of a pop cannot be read and is left out: {error}"
+                );
+            })
+            .ok()
+    }
+
+    fn tag(&self) -> &'static str {
+        match self {
+            ReviveRecord::CheckPoint(_) => "ck",
+            ReviveRecord::Ack(_) => "ack",
+            ReviveRecord::BatchAck(_) => "bAck",
+        }
+    }
+
+    /// A batch has the form of a single ack here: so it is in the reference.
+    fn unique_key(&self) -> String {
+        let (topic, queue_id, offset, group, pop_time_ms, broker, tag) = match self {
+            ReviveRecord::CheckPoint(ck) => (
+                &ck.topic,
+                ck.queue_id,
+                ck.start_offset,
+                &ck.cid,
+                ck.pop_time_ms,
+                &ck.broker_name,
+                "ck",
+            ),
+            ReviveRecord::Ack(ack) => (
+                &ack.topic,
+                ack.queue_id,
+                ack.ack_offset,
+                &ack.consumer_group,
+                ack.pop_time_ms,
+                &ack.broker_name,
+                "ack",
+            ),
+            ReviveRecord::BatchAck(ack) => (
+                &ack.topic,
+                ack.queue_id,
+                ack.ack_offset,
+                &ack.consumer_group,
+                ack.pop_time_ms,
+                &ack.broker_name,
+                "ack",
+            ),
+        };
+        let broker = broker.as_deref().unwrap_or("null");
+        format!("{topic}@{queue_id}@{offset}@{group}@{pop_time_ms}@{broker}@{tag}")
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let body = match self {
+            ReviveRecord::CheckPoint(ck) => fastjson::to_vec(ck),
+            ReviveRecord::Ack(ack) => fastjson::to_vec(ack),
+            ReviveRecord::BatchAck(ack) => fastjson::to_vec(ack),
+        };
+        body.expect("a struct of numbers and texts has a JSON form")
+    }
+}
+
+/// Appends to the revive topic.
+pub struct ReviveLog {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    identity: Identity,
+    topic: String,
+    queues: u64,
+    next_queue: AtomicU64,
+}
+
+impl ReviveLog {
+    /// The revive topic of this broker's cluster, with `reviveQueueNum` queues.
+    pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity, revive_queue_num: i32) -> Self {
+        ReviveLog {
+            store,
+            clock,
+            topic: names::revive_topic(&identity.cluster),
+            identity,
+            queues: u64::try_from(revive_queue_num.max(1)).unwrap_or(1),
+            next_queue: AtomicU64::new(0),
+        }
+    }
+
+    /// The revive topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Its queues.
+    pub fn queues(&self) -> i32 {
+        i32::try_from(self.queues).unwrap_or(i32::MAX)
+    }
+
+    /// The queue for the records of the next pop: each in turn.
+    pub fn next_queue(&self) -> i32 {
+        let turn = self.next_queue.fetch_add(1, Ordering::Relaxed);
+        i32::try_from(turn % self.queues).unwrap_or(0)
+    }
+
+    /// Whether there is such a queue: handles come from clients.
+    pub fn has_queue(&self, queue_id: i32) -> bool {
+        u64::try_from(queue_id).is_ok_and(|queue_id| queue_id < self.queues)
+    }
+
+    /// Appends a record, to be read when `due_ms` says, less [`ACK_TIME_INTERVAL_MS`] for a checkpoint.
+    ///
+    /// # Errors
+    /// When the store does not take it; then it is nowhere.
+    pub fn append(
+        &self,
+        record: &ReviveRecord,
+        revive_queue_id: i32,
+        due_ms: i64,
+    ) -> Result<Appended, PutError> {
+        let now_ms = self.clock.wall_ms();
+        let deliver_at_ms = match record {
+            ReviveRecord::CheckPoint(_) => due_ms - ACK_TIME_INTERVAL_MS,
+            ReviveRecord::Ack(_) | ReviveRecord::BatchAck(_) => due_ms,
+        };
+        let mut text = String::with_capacity(256);
+        properties::push(&mut text, name::TAGS, record.tag());
+        properties::push(&mut text, name::UNIQ_KEY, &record.unique_key());
+        properties::push(&mut text, name::TIMER_DELIVER_MS, &deliver_at_ms.to_string());
+        let waits = deliver_at_ms > now_ms;
+        if waits {
+            let precision_ms = self.store.config().get().timer_precision_ms.max(1);
+            // A slot holds what is due after its beginning up to the next one's.
+            let slot_ms = (deliver_at_ms - 1).div_euclid(precision_ms) * precision_ms;
+            properties::push(&mut text, name::TIMER_OUT_MS, &slot_ms.to_string());
+            properties::push(&mut text, name::REAL_TOPIC, &self.topic);
+            properties::push(&mut text, name::REAL_QUEUE_ID, &revive_queue_id.to_string());
+        }
+        let (topic, queue_id) = if waits {
+            (names::TIMER_TOPIC, 0)
+        } else {
+            (self.topic.as_str(), revive_queue_id)
+        };
+        self.store.put(&Message {
+            topic,
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp_ms: now_ms,
+            born_host: self.identity.store_host,
+            store_host: self.identity.store_host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            properties: &text,
+            body: &record.body(),
+        })
+    }
+}

@@ -1,0 +1,405 @@
+//! Reviver: the service that reads the revive topic and puts what was not acknowledged into the pop retry topics.
+//!
+//! One thread for all revive queues. A queue's progress is the offset of the last decided checkpoint, committed as that of
+//! the group `CID_RMQ_SYS_REVIVE_GROUP`, and it passes a checkpoint only when its copies are in the log: a crash decides
+//! twice rather than never. What was decided just before a crash is known from the log, so that it is not put twice:
+//! [`BeforeCrash`].
+//!
+//! A copy that cannot be put holds its queue back until it can; nothing is skipped but what is not readable, or has no
+//! topic or group any more. Reference: `PopReviveService`, which has a thread a queue and writes such checkpoints again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::clock::Now;
+use common::message::properties::{MessageProperties, name};
+use common::names::{self, PopRetryNaming, REVIVE_GROUP};
+use common::service::{Next, Service};
+use remoting::body::pop::PopCheckPoint;
+use store::record::{self, Record};
+use store::{Boundary, Message, PutError, QueueEntry, QueueOffset};
+
+use super::revive::{Due, ReviveQueue};
+use super::revive_log::ReviveRecord;
+use crate::broker::Broker;
+use crate::registry::topics::perm;
+
+/// Records of one queue read at a time.
+const BATCH: usize = 128;
+/// Batches of one queue in one tick, so that no queue starves another.
+const MAX_BATCHES: usize = 64;
+/// A queue without a new record for so long is behind nobody.
+const QUIET_MS: i64 = 3_000;
+/// Queues of a pop retry topic. Reference: `PopAckConstants.retryQueueNum`.
+const RETRY_QUEUES: i32 = 1;
+/// How far back before a crash records are looked at: longer than any file of progress may be old.
+const LOOK_BACK_MS: i64 = 60_000;
+/// Records looked at there, at most.
+const LOOK_BACK_RECORDS: usize = 50_000;
+
+/// The service.
+pub struct Reviver {
+    broker: Arc<Broker>,
+    queues: Vec<Reading>,
+    before_crash: BeforeCrash,
+}
+
+/// One revive queue and how far it is read.
+struct Reading {
+    queue_id: i32,
+    state: ReviveQueue,
+    /// The offset to read next.
+    next: i64,
+    /// The latest delivery time of a record read, ms.
+    end_time_ms: i64,
+    /// A failed put was logged; the next success is too.
+    held_back: bool,
+}
+
+impl Reviver {
+    /// Goes on where the committed offsets say.
+    pub fn new(broker: Arc<Broker>) -> Self {
+        let queues = (0..broker.revive_log.queues())
+            .map(|queue_id| Reading::start(&broker, queue_id))
+            .collect();
+        Reviver {
+            before_crash: BeforeCrash::new(broker.clock.wall_ms()),
+            broker,
+            queues,
+        }
+    }
+}
+
+impl Service for Reviver {
+    const NAME: &'static str = "pop-revive";
+
+    fn interval(&self) -> Duration {
+        let ms = self.broker.config.get().revive_interval;
+        Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1))
+    }
+
+    fn tick(&mut self, now: Now, stopping: bool) -> anyhow::Result<Next> {
+        if stopping || !self.broker.store_config.get().timer_wheel_enable {
+            return Ok(Next::Idle);
+        }
+        for queue in &mut self.queues {
+            queue.read(&self.broker);
+            queue.decide(&self.broker, &mut self.before_crash, now.wall_ms);
+        }
+        Ok(Next::Idle)
+    }
+}
+
+impl Reading {
+    fn start(broker: &Broker, queue_id: i32) -> Self {
+        let topic = broker.revive_log.topic();
+        let committed = broker.consumer_offsets.query(REVIVE_GROUP, topic, queue_id);
+        let mut state = ReviveQueue::new();
+        let next = committed.map_or(0, |decided| decided.saturating_add(1)).max(0);
+        // An ack of a checkpoint that the timer delivers again may stand before the progress.
+        for entry in recent_entries(broker, topic, queue_id, Some(next)) {
+            if let Some(record) = read_record(broker, &entry).as_deref().and_then(parse) {
+                state.accept_ack(&record);
+            }
+        }
+        Reading {
+            queue_id,
+            state,
+            next,
+            end_time_ms: 0,
+            held_back: false,
+        }
+    }
+
+    /// Takes in what is new.
+    fn read(&mut self, broker: &Broker) {
+        let topic = broker.revive_log.topic();
+        for _ in 0..MAX_BATCHES {
+            if self.state.is_full() {
+                return;
+            }
+            let from = QueueOffset(u64::try_from(self.next).unwrap_or(0));
+            let entries = broker.store.queue_entries(topic, self.queue_id, from, BATCH);
+            if entries.is_empty() {
+                return self.correct_offset(broker);
+            }
+            for entry in &entries {
+                self.accept(broker, entry);
+            }
+        }
+    }
+
+    fn accept(&mut self, broker: &Broker, entry: &QueueEntry) {
+        self.next = entry.queue_offset.to_wire() + 1;
+        let Some(bytes) = read_record(broker, entry) else {
+            return;
+        };
+        let Ok(record) = record::decode(&bytes) else {
+            return;
+        };
+        if let Some(deliver_at_ms) = record
+            .property(name::TIMER_DELIVER_MS)
+            .and_then(|text| text.parse().ok())
+        {
+            self.end_time_ms = self.end_time_ms.max(deliver_at_ms);
+        }
+        if let Some(parsed) = ReviveRecord::parse(&record) {
+            self.state.accept(parsed, entry.queue_offset.to_wire());
+        }
+    }
+
+    /// Brings the offset back into the queue: records were deleted below it, or the queue's end was lost in a crash.
+    fn correct_offset(&mut self, broker: &Broker) {
+        let Some(bounds) = broker
+            .store
+            .queue_bounds(broker.revive_log.topic(), self.queue_id)
+        else {
+            return;
+        };
+        let (min, max) = (bounds.min.to_wire(), bounds.max.to_wire());
+        if self.next > max || self.next < min {
+            let corrected = self.next.clamp(min, max.max(min));
+            tracing::error!(
+                queue_id = self.queue_id,
+                offset = self.next,
+                corrected,
+                "progress of the pop revive is outside its queue: going on at the nearest record"
+            );
+            self.next = corrected;
+        }
+    }
+
+    /// Decides every checkpoint whose time is up.
+    fn decide(&mut self, broker: &Broker, before_crash: &mut BeforeCrash, now_ms: i64) {
+        let horizon_ms = self.horizon_ms(broker, now_ms);
+        while let Some(due) = self.state.next_due(horizon_ms) {
+            if let Err(error) = bring_back(broker, before_crash, &due) {
+                if !std::mem::replace(&mut self.held_back, true) {
+                    tracing::error!(
+                        queue_id = self.queue_id,
+                        revive_offset = due.revive_offset,
+                        "popped message not put back, its revive queue waits until it can be: {error}"
+                    );
+                }
+                return;
+            }
+            self.held_back = false;
+            self.state.decided(due.revive_offset);
+            broker.consumer_offsets.commit(
+                "pop-revive",
+                REVIVE_GROUP,
+                broker.revive_log.topic(),
+                self.queue_id,
+                due.revive_offset,
+            );
+        }
+    }
+
+    /// The time up to which every record is known: the timer delivers in the order of time.
+    ///
+    /// Reference: `consumeReviveMessage`, `endTime`.
+    fn horizon_ms(&self, broker: &Broker, now_ms: i64) -> i64 {
+        // With nothing read yet, a checkpoint can only have come without a delivery time.
+        let end_time_ms = match self.end_time_ms {
+            0 => self.state.first_revive_time_ms().unwrap_or(0),
+            end_time_ms => end_time_ms.min(now_ms),
+        };
+        if now_ms.saturating_sub(end_time_ms) > QUIET_MS && !broker.pop_progress.timer_is_behind(now_ms) {
+            return now_ms;
+        }
+        end_time_ms
+    }
+}
+
+/// Puts a copy of each message that was not acknowledged into the retry topic.
+fn bring_back(broker: &Broker, before_crash: &mut BeforeCrash, due: &Due) -> Result<(), PutError> {
+    let checkpoint = &due.checkpoint;
+    let topic = names::popped_topic(&checkpoint.topic, &checkpoint.cid);
+    let skips_group =
+        broker.config.get().pop_revive_skip_if_group_absent && broker.groups.get(&checkpoint.cid).is_none();
+    if due.unacked.is_empty() || skips_group || !broker.topics.contains(topic) {
+        return Ok(());
+    }
+    for &offset in &due.unacked {
+        let Some(bytes) = message_at(broker, checkpoint, offset) else {
+            tracing::warn!(
+                topic = checkpoint.topic,
+                queue_id = checkpoint.queue_id,
+                offset,
+                "popped message is gone from the log and does not come back"
+            );
+            continue;
+        };
+        match record::decode(&bytes) {
+            Ok(record) => put_copy(broker, before_crash, checkpoint, &record)?,
+            Err(error) => tracing::error!(
+                topic = checkpoint.topic,
+                queue_id = checkpoint.queue_id,
+                offset,
+                "popped message does not come back: {error}"
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn put_copy(
+    broker: &Broker,
+    before_crash: &mut BeforeCrash,
+    checkpoint: &PopCheckPoint,
+    record: &Record<'_>,
+) -> Result<(), PutError> {
+    let is_retry = PopRetryNaming::of(&checkpoint.topic).is_some();
+    let retry_topic = if is_retry {
+        checkpoint.topic.clone()
+    } else {
+        let naming = PopRetryNaming::configured(broker.config.get().enable_retry_topic_v2);
+        naming.topic(&checkpoint.topic, &checkpoint.cid)
+    };
+    let reconsume_times = record
+        .reconsume_times
+        .saturating_add(i32::from(!checkpoint.suspend));
+    let mut properties = MessageProperties::parse(record.properties);
+    properties.remove(name::CRC32);
+    if record.reconsume_times == 0 || properties.get(name::FIRST_POP_TIME).is_none() {
+        properties.set(name::FIRST_POP_TIME, checkpoint.pop_time_ms.to_string());
+    }
+    properties.set(name::ORIGIN_GROUP, checkpoint.cid.as_str());
+    // A suspended message of the retry topic looks like its copy.
+    let may_be_there = !(checkpoint.suspend && is_retry);
+    if may_be_there && before_crash.has(broker, checkpoint, &retry_topic, &properties, reconsume_times) {
+        return Ok(());
+    }
+    prepare_retry_topic(broker, &retry_topic, &checkpoint.cid);
+    broker.pop_progress.mark_unflushed();
+    let appended = broker.store.put(&Message {
+        topic: &retry_topic,
+        queue_id: 0,
+        flag: record.flag,
+        sys_flag: record.sys_flag,
+        born_timestamp_ms: record.born_timestamp_ms,
+        born_host: broker.identity.store_host,
+        store_host: broker.identity.store_host,
+        reconsume_times,
+        prepared_transaction_offset: 0,
+        properties: &properties.encode(),
+        body: record.body,
+    })?;
+    broker
+        .stats
+        .record_put(&retry_topic, 1, u64::from(appended.size_bytes));
+    Ok(())
+}
+
+fn prepare_retry_topic(broker: &Broker, retry_topic: &str, group: &str) {
+    broker
+        .topics
+        .create_on_send_back(retry_topic, RETRY_QUEUES, perm::READ | perm::WRITE, false, 0);
+    if broker.consumer_offsets.query(group, retry_topic, 0).is_none() {
+        broker
+            .consumer_offsets
+            .commit("pop-revive", group, retry_topic, 0, 0);
+    }
+}
+
+fn message_at(broker: &Broker, checkpoint: &PopCheckPoint, offset: i64) -> Option<Vec<u8>> {
+    let offset = QueueOffset(u64::try_from(offset).ok()?);
+    let entries = broker
+        .store
+        .queue_entries(&checkpoint.topic, checkpoint.queue_id, offset, 1);
+    let entry = entries.first().filter(|entry| entry.queue_offset <= offset)?;
+    broker.store.read_at(entry.physical_offset)
+}
+
+/// Copies that the last run put shortly before it ended, perhaps without writing down that it had.
+struct BeforeCrash {
+    started_ms: i64,
+    /// Retry topic to the copies in it: unique key, times consumed, first popped.
+    copies: HashMap<String, HashSet<(String, i32, String)>>,
+}
+
+impl BeforeCrash {
+    fn new(started_ms: i64) -> Self {
+        BeforeCrash {
+            started_ms,
+            copies: HashMap::new(),
+        }
+    }
+
+    /// Whether there was such a copy. Only asked for messages that were due before the start: only those can be.
+    fn has(
+        &mut self,
+        broker: &Broker,
+        checkpoint: &PopCheckPoint,
+        retry_topic: &str,
+        properties: &MessageProperties,
+        reconsume_times: i32,
+    ) -> bool {
+        if checkpoint.revive_time_ms() > self.started_ms {
+            return false;
+        }
+        let (Some(unique_key), Some(first_popped)) = (
+            properties.get(name::UNIQ_KEY),
+            properties.get(name::FIRST_POP_TIME),
+        ) else {
+            return false;
+        };
+        let copies = self
+            .copies
+            .entry(retry_topic.to_owned())
+            .or_insert_with(|| copies_of(broker, retry_topic));
+        copies.contains(&(unique_key.to_owned(), reconsume_times, first_popped.to_owned()))
+    }
+}
+
+fn copies_of(broker: &Broker, retry_topic: &str) -> HashSet<(String, i32, String)> {
+    recent_entries(broker, retry_topic, 0, None)
+        .iter()
+        .filter_map(|entry| {
+            let bytes = read_record(broker, entry)?;
+            let record = record::decode(&bytes).ok()?;
+            Some((
+                record.property(name::UNIQ_KEY)?.to_owned(),
+                record.reconsume_times,
+                record.property(name::FIRST_POP_TIME)?.to_owned(),
+            ))
+        })
+        .collect()
+}
+
+/// The entries of a queue stored in the last minute of its life, below `end` if given.
+pub(super) fn recent_entries(
+    broker: &Broker,
+    topic: &str,
+    queue_id: i32,
+    end: Option<i64>,
+) -> Vec<QueueEntry> {
+    let end = end.unwrap_or_else(|| broker.store.max_offset(topic, queue_id));
+    let Ok(last) = u64::try_from(end - 1) else {
+        return Vec::new();
+    };
+    let Some(last_ms) = broker.store.store_time(topic, queue_id, QueueOffset(last)) else {
+        return Vec::new();
+    };
+    let first = broker
+        .store
+        .offset_by_time(topic, queue_id, last_ms - LOOK_BACK_MS, Boundary::Lower);
+    let first = u64::try_from(first).unwrap_or(0);
+    let count = usize::try_from((last + 1).saturating_sub(first)).unwrap_or(0);
+    let skipped = count.saturating_sub(LOOK_BACK_RECORDS);
+    broker.store.queue_entries(
+        topic,
+        queue_id,
+        QueueOffset(first + skipped as u64),
+        count - skipped,
+    )
+}
+
+fn read_record(broker: &Broker, entry: &QueueEntry) -> Option<Vec<u8>> {
+    broker.store.read_at(entry.physical_offset)
+}
+
+fn parse(bytes: &[u8]) -> Option<ReviveRecord> {
+    ReviveRecord::parse(&record::decode(bytes).ok()?)
+}

@@ -1,0 +1,153 @@
+//! PEEK_MESSAGE: what a group would pop next, without taking it.
+//!
+//! Reference: `PeekMessageProcessor`.
+
+use common::names::PopRetryNaming;
+use remoting::body::topic::TopicConfig;
+use remoting::codes::response_code;
+use remoting::header::{PeekMessageRequestHeader, PopMessageResponseHeader};
+use remoting::request::{Handled, Outcome, Refusal, Request, Response};
+use store::{AllMessages, GetRequest, GetStatus};
+
+use crate::broker::Broker;
+use crate::processor::pop_checks::{self, Wanted};
+use crate::registry::order_info::GroupQueue;
+
+/// Messages of one peek, at most.
+const MAX_PEEK_MESSAGES: i32 = 32;
+
+type PeekRequest<'a> = Request<'a, PeekMessageRequestHeader<'a>>;
+
+/// Looks at the queues as a pop would.
+pub(crate) fn peek_message(broker: &Broker, request: PeekRequest<'_>) -> Handled {
+    let header = &request.header;
+    pop_checks::require_readable_broker(broker, "peeking")?;
+    let topic_config = pop_checks::require_readable(
+        broker,
+        Wanted {
+            topic: &header.topic,
+            group: &header.consumer_group,
+            queue_id: header.queue_id,
+            connection: request.connection(),
+        },
+    )?;
+    if !(1..=MAX_PEEK_MESSAGES).contains(&header.max_msg_nums) {
+        return Err(Refusal::new(
+            response_code::INVALID_PARAMETER,
+            format!(
+                "maxMsgNums is {}, it must be from 1 to {MAX_PEEK_MESSAGES}",
+                header.max_msg_nums
+            ),
+        ));
+    }
+    let mut peek = Peek {
+        broker,
+        header,
+        body: Vec::new(),
+        message_count: 0,
+        rest: 0,
+    };
+    peek.look(&topic_config);
+    Ok(peek.answer())
+}
+
+struct Peek<'a> {
+    broker: &'a Broker,
+    header: &'a PeekMessageRequestHeader<'a>,
+    body: Vec<u8>,
+    message_count: i32,
+    rest: i64,
+}
+
+impl Peek<'_> {
+    /// One time in five the retry topic comes first.
+    fn look(&mut self, topic_config: &TopicConfig) {
+        let chance = self.broker.random.below(100);
+        let retry_first = chance % 5 == 0;
+        let naming = PopRetryNaming::configured(self.broker.config.get().enable_retry_topic_v2);
+        let retry_topic = naming.topic(&self.header.topic, &self.header.consumer_group);
+        let retry_topic = self.broker.topics.get(&retry_topic);
+        if let Some(retry_topic) = retry_topic.as_deref().filter(|_| retry_first) {
+            self.look_at_topic(retry_topic, chance);
+        }
+        if self.header.queue_id < 0 {
+            self.look_at_topic(topic_config, chance);
+        } else {
+            self.look_at_queue(&topic_config.topic_name, self.header.queue_id);
+        }
+        if let Some(retry_topic) = retry_topic.as_deref().filter(|_| !retry_first) {
+            self.look_at_topic(retry_topic, chance);
+        }
+    }
+
+    fn look_at_topic(&mut self, topic_config: &TopicConfig, chance: i32) {
+        let queues = topic_config.read_queue_nums;
+        for i in 0..queues {
+            self.look_at_queue(&topic_config.topic_name, (chance + i) % queues);
+        }
+    }
+
+    fn look_at_queue(&mut self, topic: &str, queue_id: i32) {
+        let group = &*self.header.consumer_group;
+        let queue = GroupQueue {
+            topic,
+            group,
+            queue_id,
+        };
+        let offset = pop_checks::peek_offset(self.broker, queue);
+        self.rest += (self.broker.store.max_offset(topic, queue_id) - offset).max(0);
+        let room = self.header.max_msg_nums - self.message_count;
+        if room <= 0 {
+            return;
+        }
+        let get = |offset, body: &mut Vec<u8>| {
+            let request = GetRequest {
+                topic,
+                queue_id,
+                offset,
+                max_messages: usize::try_from(room).unwrap_or(0),
+                max_bytes: None,
+                filter: &AllMessages,
+            };
+            self.broker.store.get(&request, body)
+        };
+        let mut found = get(offset, &mut self.body);
+        if matches!(
+            found.status,
+            GetStatus::OffsetTooSmall | GetStatus::OffsetOverflowBadly
+        ) {
+            found = get(found.next_begin_offset, &mut self.body);
+        }
+        self.message_count += i32::try_from(found.message_count).unwrap_or(i32::MAX);
+    }
+
+    fn answer(self) -> Outcome {
+        let (code, status) = if self.body.is_empty() {
+            (response_code::PULL_NOT_FOUND, GetStatus::NoMessageInQueue)
+        } else {
+            (response_code::SUCCESS, GetStatus::Found)
+        };
+        let header = PopMessageResponseHeader {
+            pop_time: 0,
+            invisible_time: 0,
+            revive_qid: 0,
+            rest_num: self.rest,
+            start_offset_info: None,
+            msg_offset_info: None,
+            order_count_info: None,
+        };
+        if code == response_code::SUCCESS {
+            self.broker.stats.record_get(
+                &self.header.consumer_group,
+                &self.header.topic,
+                u32::try_from(self.message_count).unwrap_or(0),
+                self.body.len() as u64,
+            );
+        }
+        Response::new(code)
+            .remark(status.name())
+            .header(&header)
+            .body(self.body)
+            .into()
+    }
+}

@@ -1,0 +1,603 @@
+//! POP_MESSAGE: messages of any queue to any consumer of a group; the broker keeps track of them.
+//!
+//! ```text
+//!   check ─> retry topic, one time in five ─> the queues, from a random one on ─> retry topic, the other times
+//!                     each queue:  lock ─> read ─> checkpoint into the log ─> commit the group's offset
+//!         ─> answer, or hold/pop.rs when there is nothing
+//! ```
+//!
+//! What is handed out has its checkpoint in the log, so it comes back if nobody acknowledges it. In order, the last batch of
+//! a queue is remembered instead, and blocks it (registry/order_info.rs). Reference: `PopMessageProcessor`.
+
+use std::sync::Arc;
+
+use common::message::properties::{MessageProperties, name};
+use common::names::PopRetryNaming;
+use remoting::body::pop::PopCheckPoint;
+use remoting::body::topic::TopicConfig;
+use remoting::codes::response_code;
+use remoting::header::{PopMessageRequestHeader, PopMessageResponseHeader};
+use remoting::request::{Handled, Outcome, Refusal, Request, Response};
+use store::record;
+use store::record::encode::{self, RecordStyle};
+use store::{GetOutcome, GetRequest, GetStatus, Message, QueueOffset};
+
+use crate::broker::Broker;
+use crate::filter::tags::{self, TagsFilter};
+use crate::hold::pop::{Poll, PollKind, PollLimits};
+use crate::pop::handle::{AnswerLists, ORDER_REVIVE_QUEUE, PopHandle, retry_digit};
+use crate::pop::revive_log::ReviveRecord;
+use crate::processor::pop_checks::{self, Wanted};
+use crate::processor::pull_checks::unsupported_filter;
+use crate::processor::refusals::put_refused;
+use crate::registry::order_info::{GroupQueue, NewBatch};
+
+/// Messages of one pop, at most: as many as the acks of a checkpoint can name.
+const MAX_POP_MESSAGES: i32 = 32;
+/// A request later than its own waiting time by more is answered at once. Reference: `isTimeoutTooMuch`.
+const TOO_LATE_MS: i64 = 500;
+/// When to look again at a queue that another pop had locked.
+const LOCKED_LOOK_AGAIN_MS: i64 = 20;
+/// A group so few messages behind reads from memory; only for others that is looked up.
+const NEAR_END_MESSAGES: i64 = 1_000;
+
+pub(crate) type PopRequest<'a> = Request<'a, PopMessageRequestHeader<'a>>;
+
+/// Answers a pop, or holds it.
+pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
+    let topic_config = check(broker, &request)?;
+    let filter = filter_of(&request.header)?;
+    if !request.may_block() && reads_old_messages(broker, &request.header, &topic_config) {
+        return Ok(Outcome::MoveToBlocking);
+    }
+    let mut popping = Popping::new(broker, &request.header, filter);
+    popping.pop(&topic_config)?;
+    if popping.message_count == 0 {
+        return Ok(wait(broker, &request, popping));
+    }
+    let Popping { rest, .. } = popping;
+    let answer = popping.answer(response_code::SUCCESS, GetStatus::Found);
+    if rest > 0 {
+        let header = &request.header;
+        broker
+            .pop_hold
+            .wake_one(&header.topic, &header.consumer_group, header.queue_id);
+    }
+    Ok(answer.into())
+}
+
+fn check(broker: &Broker, request: &PopRequest<'_>) -> Result<Arc<TopicConfig>, Refusal> {
+    let header = &request.header;
+    let ip = || broker.config.get().broker_ip1.clone();
+    let now_ms = broker.clock.wall_ms();
+    let born_ms = pop_checks::born_ms(header.born_time, now_ms);
+    let late_ms = now_ms
+        .saturating_sub(born_ms)
+        .saturating_sub(header.poll_time.max(0));
+    if late_ms > TOO_LATE_MS {
+        let remark = format!("the broker[{}] pop message is timeout too much", ip());
+        return Err(Refusal::new(response_code::POLLING_TIMEOUT, remark));
+    }
+    pop_checks::require_readable_broker(broker, "pop")?;
+    if header.max_msg_nums > MAX_POP_MESSAGES {
+        return Err(Refusal::new(
+            response_code::INVALID_PARAMETER,
+            format!("the broker[{}] pop message's num is greater than 32", ip()),
+        ));
+    }
+    if header.max_msg_nums <= 0 {
+        return Err(Refusal::new(
+            response_code::INVALID_PARAMETER,
+            format!(
+                "maxMsgNums is {}: a pop takes at least one message",
+                header.max_msg_nums
+            ),
+        ));
+    }
+    if !broker.store_config.get().timer_wheel_enable {
+        return Err(Refusal::system_error(format!(
+            "the broker[{}] pop message is forbidden because timerWheelEnable is false",
+            ip()
+        )));
+    }
+    let longest_ms = broker
+        .store_config
+        .get()
+        .timer_max_delay_sec
+        .saturating_mul(1_000);
+    if header.invisible_time > longest_ms {
+        return Err(Refusal::new(
+            response_code::INVALID_PARAMETER,
+            format!(
+                "invisibleTime is {} ms, the limit is {longest_ms} ms",
+                header.invisible_time
+            ),
+        ));
+    }
+    let wanted = Wanted {
+        topic: &header.topic,
+        group: &header.consumer_group,
+        queue_id: header.queue_id,
+        connection: request.connection(),
+    };
+    pop_checks::require_readable(broker, wanted)
+}
+
+fn filter_of(header: &PopMessageRequestHeader<'_>) -> Result<TagsFilter, Refusal> {
+    let expression_type = header.exp_type.as_deref().unwrap_or_default();
+    let expression = header.exp.as_deref().unwrap_or_default();
+    if !expression.is_empty() && !tags::is_tag_type(expression_type) {
+        return Err(Refusal::system_error(unsupported_filter(expression_type)));
+    }
+    Ok(TagsFilter::new(&tags::build(&header.topic, expression)))
+}
+
+/// Whether a queue's next messages were written too long ago to be in memory: reading them would keep a connection's task
+/// waiting.
+fn reads_old_messages(
+    broker: &Broker,
+    header: &PopMessageRequestHeader<'_>,
+    topic_config: &TopicConfig,
+) -> bool {
+    let (topic, group) = (&*header.topic, &*header.consumer_group);
+    let queues = match header.queue_id {
+        any if any < 0 => 0..topic_config.read_queue_nums,
+        queue_id => queue_id..queue_id.saturating_add(1),
+    };
+    queues.into_iter().any(|queue_id| {
+        let offset = broker.consumer_offsets.query(group, topic, queue_id).unwrap_or(0);
+        let Ok(at) = u64::try_from(offset) else {
+            return false;
+        };
+        offset < broker.store.max_offset(topic, queue_id) - NEAR_END_MESSAGES
+            && !broker.store.is_in_memory(topic, queue_id, QueueOffset(at))
+    })
+}
+
+/// One pop on its way through the queues.
+struct Popping<'a> {
+    broker: &'a Broker,
+    header: &'a PopMessageRequestHeader<'a>,
+    filter: TagsFilter,
+    pop_time_ms: i64,
+    revive_queue_id: i32,
+    lists: AnswerLists,
+    /// The messages, as the client gets them.
+    body: Vec<u8>,
+    message_count: i32,
+    /// Messages left in the queues, as far as they were looked at.
+    rest: i64,
+    /// When a queue that could not be looked at may be, ms.
+    look_again_ms: Option<i64>,
+}
+
+impl<'a> Popping<'a> {
+    fn new(broker: &'a Broker, header: &'a PopMessageRequestHeader<'a>, filter: TagsFilter) -> Self {
+        Popping {
+            broker,
+            header,
+            filter,
+            pop_time_ms: broker.clock.wall_ms(),
+            revive_queue_id: if header.order {
+                ORDER_REVIVE_QUEUE
+            } else {
+                broker.revive_log.next_queue()
+            },
+            lists: AnswerLists::default(),
+            body: Vec::new(),
+            message_count: 0,
+            rest: 0,
+            look_again_ms: None,
+        }
+    }
+
+    fn pop(&mut self, topic_config: &TopicConfig) -> Result<(), Refusal> {
+        let chance = self.broker.random.below(100);
+        let retry_first = chance < self.broker.config.get().pop_from_retry_probability;
+        if retry_first {
+            self.pop_retry_topic(chance)?;
+        }
+        if self.header.queue_id < 0 {
+            self.pop_topic(topic_config, false, chance)?;
+        } else {
+            self.pop_queue(&topic_config.topic_name, false, self.header.queue_id)?;
+        }
+        if !retry_first && self.room() > 0 {
+            self.pop_retry_topic(chance)?;
+        }
+        Ok(())
+    }
+
+    /// Of the two retry topics a pop reads one only: their queues are called alike in the lists of the answer.
+    fn pop_retry_topic(&mut self, chance: i32) -> Result<(), Refusal> {
+        if self.header.order {
+            return Ok(());
+        }
+        let config = self.broker.config.get();
+        let naming = PopRetryNaming::configured(config.enable_retry_topic_v2);
+        let reads_v1 = naming == PopRetryNaming::V2 && config.retrieve_message_from_pop_retry_topic_v1;
+        let namings = match (reads_v1, chance % 2) {
+            (true, 0) => [Some(PopRetryNaming::V1), Some(naming)],
+            (true, _) => [Some(naming), Some(PopRetryNaming::V1)],
+            (false, _) => [Some(naming), None],
+        };
+        for naming in namings.into_iter().flatten() {
+            let before = self.message_count;
+            let topic = naming.topic(&self.header.topic, &self.header.consumer_group);
+            if let Some(topic_config) = self.broker.topics.get(&topic) {
+                self.pop_topic(&topic_config, true, chance)?;
+            }
+            if self.message_count > before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn pop_topic(&mut self, topic_config: &TopicConfig, is_retry: bool, chance: i32) -> Result<(), Refusal> {
+        let queues = topic_config.read_queue_nums;
+        for i in 0..queues {
+            let queue_id = (chance + i) % queues;
+            self.pop_queue(&topic_config.topic_name, is_retry, queue_id)?;
+        }
+        Ok(())
+    }
+
+    fn pop_queue(&mut self, topic: &str, is_retry: bool, queue_id: i32) -> Result<(), Refusal> {
+        let broker = self.broker;
+        let group = &*self.header.consumer_group;
+        let queue = GroupQueue {
+            topic,
+            group,
+            queue_id,
+        };
+        let Some(_lock) = broker.pop_locks.try_lock(topic, group, queue_id) else {
+            if broker.store.max_offset(topic, queue_id) > pop_checks::peek_offset(broker, queue) {
+                self.look_again_at(self.pop_time_ms + LOCKED_LOOK_AGAIN_MS);
+            }
+            return Ok(());
+        };
+        let offset = pop_checks::pop_offset(broker, queue, self.header.init_mode);
+        if self.header.order
+            && let Some(free_ms) = broker.order_info.blocked_until_ms(
+                queue,
+                self.header.attempt_id.as_deref(),
+                self.header.invisible_time,
+                self.pop_time_ms,
+            )
+        {
+            if broker.config.get().enable_notify_after_pop_order_lock_release {
+                self.look_again_at(free_ms);
+            }
+            return Ok(());
+        }
+        if self.room() <= 0 {
+            self.rest += (broker.store.max_offset(topic, queue_id) - offset).max(0);
+            return Ok(());
+        }
+        let mut records = Vec::new();
+        let (offset, found) = self.read(queue, offset, &mut records);
+        if found.status == GetStatus::Found {
+            self.hand_out(queue, is_retry, offset, &found, &records)?;
+        } else if is_passed_over(found.status) && found.next_begin_offset >= 0 {
+            broker
+                .consumer_offsets
+                .commit("pop", group, topic, queue_id, found.next_begin_offset);
+        }
+        self.rest += (found.max_offset - found.next_begin_offset).max(0);
+        Ok(())
+    }
+
+    /// Reads from the offset on; from where there are messages, if there are none.
+    fn read(&self, queue: GroupQueue<'_>, offset: i64, records: &mut Vec<u8>) -> (i64, GetOutcome) {
+        let found = self.get(queue, offset, records);
+        let is_outside = matches!(
+            found.status,
+            GetStatus::OffsetTooSmall | GetStatus::OffsetOverflowBadly | GetStatus::OffsetFoundNull
+        );
+        if !is_outside {
+            return (offset, found);
+        }
+        let corrected = found.next_begin_offset;
+        self.broker
+            .consumer_offsets
+            .commit("pop", queue.group, queue.topic, queue.queue_id, corrected);
+        (corrected, self.get(queue, corrected, records))
+    }
+
+    fn get(&self, queue: GroupQueue<'_>, offset: i64, records: &mut Vec<u8>) -> GetOutcome {
+        let request = GetRequest {
+            topic: queue.topic,
+            queue_id: queue.queue_id,
+            offset,
+            max_messages: usize::try_from(self.room()).unwrap_or(0),
+            max_bytes: None,
+            filter: &self.filter,
+        };
+        self.broker.store.get(&request, records)
+    }
+
+    /// Makes the messages invisible and adds them to the answer.
+    fn hand_out(
+        &mut self,
+        queue: GroupQueue<'_>,
+        is_retry: bool,
+        start_offset: i64,
+        found: &GetOutcome,
+        records: &[u8],
+    ) -> Result<(), Refusal> {
+        let GroupQueue {
+            topic,
+            group,
+            queue_id,
+        } = queue;
+        let broker = self.broker;
+        let offsets = offsets_of(records);
+        if offsets.is_empty() {
+            tracing::error!(
+                topic,
+                queue_id,
+                start_offset,
+                "records cannot be read: popped over"
+            );
+            broker
+                .consumer_offsets
+                .commit("pop", group, topic, queue_id, found.next_begin_offset);
+            return Ok(());
+        }
+        if self.header.order {
+            self.remember_batch(queue, &offsets);
+            broker
+                .consumer_offsets
+                .commit("pop", group, topic, queue_id, start_offset);
+        } else {
+            self.append_checkpoint(queue, start_offset, &offsets)?;
+            broker
+                .consumer_offsets
+                .commit("pop", group, topic, queue_id, found.next_begin_offset);
+        }
+        self.lists.add_messages(topic, queue_id, start_offset, &offsets);
+        self.message_count += i32::try_from(offsets.len()).unwrap_or(i32::MAX);
+        broker
+            .stats
+            .record_get(group, topic, found.message_count, records.len() as u64);
+        if is_retry && !broker.config.get().pop_response_return_actual_retry_topic {
+            self.add_under_own_topic(start_offset, records);
+        } else {
+            self.body.extend_from_slice(records);
+        }
+        Ok(())
+    }
+
+    fn append_checkpoint(
+        &self,
+        queue: GroupQueue<'_>,
+        start_offset: i64,
+        offsets: &[i64],
+    ) -> Result<(), Refusal> {
+        let broker = self.broker;
+        let diffs = offsets.iter().map(|offset| i32::try_from(offset - start_offset));
+        let checkpoint = PopCheckPoint {
+            broker_name: Some(broker.identity.broker_name.clone()),
+            cid: queue.group.to_owned(),
+            queue_offset_diff: Some(diffs.collect::<Result<_, _>>().unwrap_or_default()),
+            invisible_time_ms: self.header.invisible_time,
+            num: i8::try_from(offsets.len()).unwrap_or(i8::MAX),
+            pop_time_ms: self.pop_time_ms,
+            queue_id: queue.queue_id,
+            start_offset,
+            topic: queue.topic.to_owned(),
+            ..PopCheckPoint::default()
+        };
+        let due_ms = checkpoint.revive_time_ms();
+        broker.pop_progress.mark_unflushed();
+        broker
+            .revive_log
+            .append(
+                &ReviveRecord::CheckPoint(checkpoint),
+                self.revive_queue_id,
+                due_ms,
+            )
+            .map(drop)
+            .map_err(|error| put_refused(&error, broker.store_config.get().max_message_size))
+    }
+
+    fn remember_batch(&mut self, queue: GroupQueue<'_>, offsets: &[i64]) {
+        let batch = NewBatch {
+            attempt_id: self.header.attempt_id.as_deref(),
+            pop_time_ms: self.pop_time_ms,
+            invisible_time_ms: self.header.invisible_time,
+            offsets,
+        };
+        let counts = self.broker.order_info.update(queue, batch, self.pop_time_ms);
+        self.lists
+            .add_order_counts(queue.topic, queue.queue_id, &counts.counts, counts.least);
+    }
+
+    /// Messages of a retry topic go out under the topic that was asked for, with their handle: the client would make it from
+    /// the wrong queue.
+    fn add_under_own_topic(&mut self, start_offset: i64, records: &[u8]) {
+        let style = RecordStyle {
+            version_by_topic_length: self.broker.store_config.get().auto_message_version_on_topic_len,
+            append_property_crc: false,
+        };
+        for record in records_of(records) {
+            let mut properties = MessageProperties::parse(record.properties);
+            if properties.get(name::POP_CK).is_none() {
+                let handle = PopHandle {
+                    start_offset,
+                    pop_time_ms: self.pop_time_ms,
+                    invisible_time_ms: self.header.invisible_time,
+                    revive_queue_id: self.revive_queue_id,
+                    retry: retry_digit(record.topic),
+                    broker_name: &self.broker.identity.broker_name,
+                    queue_id: record.queue_id,
+                    queue_offset: record.queue_offset.to_wire(),
+                };
+                properties.set(name::POP_CK, handle.to_string());
+            }
+            let message = Message {
+                topic: &self.header.topic,
+                queue_id: record.queue_id,
+                flag: record.flag,
+                sys_flag: record.sys_flag,
+                born_timestamp_ms: record.born_timestamp_ms,
+                born_host: record.born_host,
+                store_host: record.store_host,
+                reconsume_times: record.reconsume_times,
+                prepared_transaction_offset: record.prepared_transaction_offset,
+                properties: &properties.encode(),
+                body: record.body,
+            };
+            let at = self.body.len();
+            encode::encode(&message, style, &mut self.body);
+            encode::patch(
+                &mut self.body[at..],
+                record.queue_offset,
+                record.physical_offset,
+                record.store_timestamp_ms,
+                style,
+            );
+        }
+    }
+
+    /// How many more messages the client takes.
+    fn room(&self) -> i32 {
+        self.header.max_msg_nums - self.message_count
+    }
+
+    fn look_again_at(&mut self, time_ms: i64) {
+        self.look_again_ms = Some(self.look_again_ms.map_or(time_ms, |known| known.min(time_ms)));
+    }
+
+    fn answer(self, code: i32, status: GetStatus) -> Response {
+        let header = PopMessageResponseHeader {
+            pop_time: self.pop_time_ms,
+            invisible_time: self.header.invisible_time,
+            revive_qid: self.revive_queue_id,
+            rest_num: self.rest,
+            start_offset_info: Some(self.lists.start_offsets),
+            msg_offset_info: Some(self.lists.message_offsets),
+            order_count_info: self.header.order.then_some(self.lists.order_counts),
+        };
+        Response::new(code)
+            .remark(status.name())
+            .header(&header)
+            .body(self.body)
+    }
+}
+
+/// Whether a read found nothing to hand out but goes on elsewhere: the group does too.
+fn is_passed_over(status: GetStatus) -> bool {
+    matches!(
+        status,
+        GetStatus::NoMatchedMessage
+            | GetStatus::OffsetFoundNull
+            | GetStatus::MessageWasRemoving
+            | GetStatus::NoMatchedLogicQueue
+    )
+}
+
+/// The whole records in the bytes of a get.
+fn records_of(bytes: &[u8]) -> impl Iterator<Item = record::Record<'_>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let record = record::decode(rest).ok()?;
+        rest = rest.get(record.size_bytes as usize..)?;
+        Some(record)
+    })
+}
+
+fn offsets_of(bytes: &[u8]) -> Vec<i64> {
+    records_of(bytes)
+        .map(|record| record.queue_offset.to_wire())
+        .collect()
+}
+
+/// There is nothing: holds the pop until there is, or its time is up.
+fn wait(broker: &Broker, request: &PopRequest<'_>, popping: Popping<'_>) -> Outcome {
+    let header = &request.header;
+    let now_ms = broker.clock.wall_ms();
+    let deadline_ms =
+        pop_checks::waits_until_ms(header.born_time, header.poll_time, now_ms, request.is_resumed());
+    let Some(deadline_ms) = deadline_ms else {
+        return popping
+            .answer(response_code::POLLING_TIMEOUT, GetStatus::NoMessageInQueue)
+            .into();
+    };
+    let poll = Poll {
+        kind: PollKind::Pop,
+        topic: &header.topic,
+        group: &header.consumer_group,
+        queue_id: header.queue_id,
+        filter: popping.filter.clone(),
+        look_again_ms: popping.look_again_ms.map_or(deadline_ms, |look_again_ms| {
+            look_again_ms.max(now_ms + 1).min(deadline_ms)
+        }),
+    };
+    let parked = broker
+        .pop_hold
+        .park(poll, limits(broker), || request.park(), request.connection());
+    if parked.is_err() {
+        return popping
+            .answer(response_code::POLLING_FULL, GetStatus::NoMessageInQueue)
+            .into();
+    }
+    // Messages may have arrived since the queues were read, and the filter may have stopped short of one it wants.
+    if popping.rest > 0 || has_more(broker, header) {
+        broker
+            .pop_hold
+            .wake_one(&header.topic, &header.consumer_group, header.queue_id);
+    }
+    Outcome::Parked
+}
+
+/// Whether a queue that nobody pops right now, and that is not blocked, holds messages the group has not popped.
+fn has_more(broker: &Broker, header: &PopMessageRequestHeader<'_>) -> bool {
+    let group = &*header.consumer_group;
+    let in_queue = |topic: &str, queue_id: i32| {
+        let queue = GroupQueue {
+            topic,
+            group,
+            queue_id,
+        };
+        let is_blocked = || {
+            let attempt_id = header.attempt_id.as_deref();
+            let now_ms = broker.clock.wall_ms();
+            let until_ms =
+                broker
+                    .order_info
+                    .blocked_until_ms(queue, attempt_id, header.invisible_time, now_ms);
+            header.order && until_ms.is_some()
+        };
+        broker.store.max_offset(topic, queue_id) > pop_checks::peek_offset(broker, queue)
+            && !broker.pop_locks.is_locked(topic, group, queue_id)
+            && !is_blocked()
+    };
+    let in_topic = |topic: &str| {
+        let queues = broker
+            .topics
+            .get(topic)
+            .map_or(0, |config| config.read_queue_nums);
+        (0..queues).any(|queue_id| in_queue(topic, queue_id))
+    };
+    let in_retry_topics = || {
+        [PopRetryNaming::V1, PopRetryNaming::V2]
+            .iter()
+            .any(|naming| !header.order && in_topic(&naming.topic(&header.topic, group)))
+    };
+    let in_own_topic = match header.queue_id {
+        any if any < 0 => in_topic(&header.topic),
+        queue_id => in_queue(&header.topic, queue_id),
+    };
+    in_own_topic || in_retry_topics()
+}
+
+/// The limits of everything that waits in [`PopHold`](crate::hold::pop::PopHold).
+pub(crate) fn limits(broker: &Broker) -> PollLimits {
+    let config = broker.config.get();
+    PollLimits {
+        each: usize::try_from(config.pop_polling_size).unwrap_or(0),
+        all: usize::try_from(config.max_pop_polling_size).unwrap_or(0),
+    }
+}

@@ -1,0 +1,852 @@
+//! POP_MESSAGE, ACK_MESSAGE, CHANGE_MESSAGE_INVISIBLETIME and what comes back of it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use common::message::properties::{MessageProperties, name};
+use common::names;
+use remoting::body::{BatchAck, BatchAckMessageRequestBody, TopicConfig};
+use remoting::header::{
+    AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, NotificationRequestHeader,
+    PeekMessageRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
+};
+use store::{Message, QueueOffset};
+
+use super::*;
+use crate::pop::handle::{PopHandle, topic_of_digit};
+use crate::pop::reviver::Reviver;
+
+const INVISIBLE_MS: i64 = 60_000;
+
+fn pop_header<'a>(group: &'a str, topic: &'a str) -> PopMessageRequestHeader<'a> {
+    PopMessageRequestHeader {
+        consumer_group: Cow::Borrowed(group),
+        topic: Cow::Borrowed(topic),
+        queue_id: -1,
+        max_msg_nums: 32,
+        invisible_time: INVISIBLE_MS,
+        poll_time: 0,
+        born_time: 0,
+        init_mode: 0,
+        exp_type: None,
+        exp: None,
+        order: false,
+        attempt_id: None,
+    }
+}
+
+fn pop_request(header: &PopMessageRequestHeader<'_>) -> OutgoingRequest {
+    OutgoingRequest::new(request_code::POP_MESSAGE).header(header)
+}
+
+/// A message a pop brought, with what its client would make of the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Popped {
+    body: String,
+    topic: String,
+    reconsume_times: i32,
+    queue_id: i32,
+    offset: i64,
+    handle: String,
+    properties: BTreeMap<String, String>,
+}
+
+impl TestClient {
+    fn pop(&self, header: &PopMessageRequestHeader<'_>) -> Vec<Popped> {
+        let answer = self.call(pop_request(header));
+        assert!(
+            matches!(
+                answer.code,
+                response_code::SUCCESS | response_code::POLLING_TIMEOUT
+            ),
+            "{answer:?}"
+        );
+        popped(&answer, &header.consumer_group)
+    }
+
+    fn pop_all(&self, group: &str, topic: &str) -> Vec<Popped> {
+        self.pop(&pop_header(group, topic))
+    }
+
+    fn ack(&self, group: &str, message: &Popped) -> Answer {
+        self.call(OutgoingRequest::new(request_code::ACK_MESSAGE).header(&ack_header(group, message)))
+    }
+
+    fn must_ack(&self, group: &str, message: &Popped) {
+        let answer = self.ack(group, message);
+        assert_eq!(answer.code, response_code::SUCCESS, "{}", answer.remark);
+    }
+
+    fn change_invisible(&self, group: &str, message: &Popped, invisible_time: i64) -> Answer {
+        let header = ChangeInvisibleTimeRequestHeader {
+            consumer_group: Cow::Borrowed(group),
+            topic: Cow::Owned(real_topic(group, message)),
+            queue_id: message.queue_id,
+            extra_info: Cow::Borrowed(&message.handle),
+            offset: message.offset,
+            invisible_time,
+            lite_topic: None,
+            suspend: false,
+        };
+        self.call(OutgoingRequest::new(request_code::CHANGE_MESSAGE_INVISIBLETIME).header(&header))
+    }
+}
+
+fn ack_header<'a>(group: &'a str, message: &'a Popped) -> AckMessageRequestHeader<'a> {
+    AckMessageRequestHeader {
+        consumer_group: Cow::Borrowed(group),
+        topic: Cow::Owned(real_topic(group, message)),
+        queue_id: message.queue_id,
+        extra_info: Cow::Borrowed(&message.handle),
+        offset: message.offset,
+        lite_topic: None,
+    }
+}
+
+fn real_topic(group: &str, message: &Popped) -> String {
+    match PopHandle::parse(&message.handle) {
+        Ok(handle) => topic_of_digit(&handle.retry.to_string(), &message.topic, group).expect("a digit"),
+        Err(_) => message.topic.clone(),
+    }
+}
+
+/// What the Java client makes of an answer: the handle from the record, or from the lists.
+fn popped(answer: &Answer, _group: &str) -> Vec<Popped> {
+    let starts: BTreeMap<(String, String), i64> = answer
+        .field("startOffsetInfo")
+        .split(';')
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| {
+            let fields: Vec<&str> = entry.split(' ').collect();
+            let key = (fields[0].to_owned(), fields[1].to_owned());
+            (key, fields[2].parse().expect("a start offset"))
+        })
+        .collect();
+    answer
+        .records()
+        .iter()
+        .map(|record| {
+            let handle = record.property(name::POP_CK).map_or_else(
+                || {
+                    let queue = record.queue_id.to_string();
+                    let handle = PopHandle {
+                        start_offset: starts[&("0".to_owned(), queue)],
+                        pop_time_ms: answer.number("popTime"),
+                        invisible_time_ms: answer.number("invisibleTime"),
+                        revive_queue_id: answer.number("reviveQid") as i32,
+                        retry: '0',
+                        broker_name: "broker-a",
+                        queue_id: record.queue_id,
+                        queue_offset: record.queue_offset.to_wire(),
+                    };
+                    handle.to_string()
+                },
+                str::to_owned,
+            );
+            Popped {
+                body: String::from_utf8_lossy(record.body).into_owned(),
+                topic: record.topic.to_owned(),
+                reconsume_times: record.reconsume_times,
+                queue_id: record.queue_id,
+                offset: record.queue_offset.to_wire(),
+                handle,
+                properties: properties_of(record),
+            }
+        })
+        .collect()
+}
+
+fn bodies(popped: &[Popped]) -> Vec<&str> {
+    let mut bodies: Vec<&str> = popped.iter().map(|message| message.body.as_str()).collect();
+    bodies.sort_unstable();
+    bodies
+}
+
+/// A broker whose time is turned by hand: its timer delivers, its revive decides.
+struct Revival {
+    broker: TestBroker,
+    reviver: Reviver,
+    /// Where the timer topic is delivered up to.
+    delivered: std::collections::BTreeSet<u64>,
+}
+
+impl Revival {
+    fn new(settings: &[(&str, &str)]) -> Self {
+        let broker = TestBroker::configured(settings).with_topic("Orders");
+        let reviver = Reviver::new(Arc::clone(&broker.broker));
+        Revival {
+            broker,
+            reviver,
+            delivered: std::collections::BTreeSet::new(),
+        }
+    }
+
+    fn send(&self, bodies: &[&str]) {
+        for body in bodies {
+            self.broker.client().must_send("Orders", &[], body.as_bytes());
+        }
+        self.broker.settle();
+    }
+
+    /// Lets time pass second by second; what is due by then is delivered and decided.
+    fn pass(&mut self, ms: i64) {
+        let mut left_ms = ms;
+        while left_ms > 0 {
+            let step_ms = left_ms.min(1_000);
+            left_ms -= step_ms;
+            self.broker
+                .clock
+                .advance(Duration::from_millis(step_ms.unsigned_abs()));
+            self.broker.settle();
+            self.deliver_timers();
+            self.broker.settle();
+            tick(&mut self.reviver, &self.broker.clock);
+            self.broker.settle();
+        }
+    }
+
+    /// What the timer does with records that are due.
+    fn deliver_timers(&mut self) {
+        let store = &self.broker.broker.store;
+        let now_ms = self.broker.clock.wall_ms();
+        let entries = store.queue_entries(names::TIMER_TOPIC, 0, QueueOffset(0), 10_000);
+        for entry in entries {
+            let bytes = store.read_at(entry.physical_offset).expect("a record");
+            let record = record::decode(&bytes).expect("a whole record");
+            let mut properties = MessageProperties::parse(record.properties);
+            let out_ms: i64 = properties.number(name::TIMER_OUT_MS).expect("a slot");
+            if out_ms > now_ms || !self.delivered.insert(entry.queue_offset.0) {
+                continue;
+            }
+            let topic = properties.remove(name::REAL_TOPIC).expect("a real topic");
+            let queue_id = properties.remove(name::REAL_QUEUE_ID).expect("a real queue");
+            properties.remove(name::TIMER_OUT_MS);
+            store
+                .put(&Message {
+                    topic: &topic,
+                    queue_id: queue_id.parse().expect("a queue id"),
+                    flag: record.flag,
+                    sys_flag: record.sys_flag,
+                    born_timestamp_ms: record.born_timestamp_ms,
+                    born_host: record.born_host,
+                    store_host: record.store_host,
+                    reconsume_times: 0,
+                    prepared_transaction_offset: 0,
+                    properties: &properties.encode(),
+                    body: record.body,
+                })
+                .expect("a put");
+        }
+    }
+}
+
+#[test]
+fn a_pop_hands_out_each_message_once() {
+    let revival = Revival::new(&[]);
+    revival.send(&["a", "b", "c"]);
+    let client = revival.broker.client();
+    let two = PopMessageRequestHeader {
+        max_msg_nums: 2,
+        ..pop_header("g", "Orders")
+    };
+    assert_eq!(bodies(&client.pop(&two)), ["a", "b"]);
+    assert_eq!(bodies(&client.pop_all("g", "Orders")), ["c"]);
+    assert!(client.pop_all("g", "Orders").is_empty());
+    assert_eq!(bodies(&client.pop_all("other", "Orders")), ["a", "b", "c"]);
+}
+
+#[test]
+fn the_answer_tells_what_the_client_makes_its_handles_from() {
+    let revival = Revival::new(&[]);
+    revival.send(&["a", "b", "c"]);
+    let header = PopMessageRequestHeader {
+        queue_id: 0,
+        max_msg_nums: 2,
+        ..pop_header("g", "Orders")
+    };
+    let answer = revival.broker.client().call(pop_request(&header));
+    assert_eq!(
+        (answer.code, answer.remark.as_str()),
+        (response_code::SUCCESS, "FOUND")
+    );
+    assert_eq!(answer.field("startOffsetInfo"), "0 0 0");
+    assert_eq!(answer.field("msgOffsetInfo"), "0 0 0,1");
+    assert!(!answer.fields.contains_key("orderCountInfo"));
+    assert_eq!(answer.number("popTime"), NOW_MS);
+    assert_eq!(answer.number("invisibleTime"), INVISIBLE_MS);
+    assert_eq!(answer.number("restNum"), 1);
+    assert!((0..8).contains(&answer.number("reviveQid")));
+}
+
+#[test]
+fn what_is_not_acknowledged_comes_back_and_what_is_never_does() {
+    for settings in [&[][..], &[("enableRetryTopicV2", "true")]] {
+        let mut revival = Revival::new(settings);
+        revival.send(&["acked", "not acked"]);
+        let client = revival.broker.client();
+        let first = client.pop_all("g", "Orders");
+        client.must_ack(
+            "g",
+            first.iter().find(|message| message.body == "acked").expect("it"),
+        );
+
+        revival.pass(INVISIBLE_MS);
+        assert!(client.pop_all("g", "Orders").is_empty(), "not before its time");
+        revival.pass(4_000);
+        let again = client.pop_all("g", "Orders");
+        assert_eq!(bodies(&again), ["not acked"]);
+        let message = &again[0];
+        assert_eq!((message.topic.as_str(), message.reconsume_times), ("Orders", 1));
+        assert_eq!(message.properties["1ST_POP_TIME"], NOW_MS.to_string());
+        assert_eq!(message.properties["ORIGIN_GROUP"], "g");
+
+        client.must_ack("g", message);
+        revival.pass(INVISIBLE_MS + 10_000);
+        assert!(
+            client.pop_all("g", "Orders").is_empty(),
+            "acknowledged in the retry topic"
+        );
+    }
+}
+
+#[test]
+fn a_message_that_is_never_acknowledged_is_counted_each_time() {
+    let mut revival = Revival::new(&[]);
+    revival.send(&["poison"]);
+    let client = revival.broker.client();
+    for times in 0..4 {
+        let popped = client.pop_all("g", "Orders");
+        assert_eq!(popped.len(), 1, "delivery {times}");
+        assert_eq!(popped[0].reconsume_times, times);
+        if times > 0 {
+            assert_eq!(popped[0].properties["1ST_POP_TIME"], NOW_MS.to_string());
+        }
+        revival.pass(INVISIBLE_MS + 5_000);
+    }
+}
+
+#[test]
+fn a_late_ack_counts_while_the_message_is_still_away() {
+    let mut revival = Revival::new(&[]);
+    revival.send(&["a"]);
+    let client = revival.broker.client();
+    let popped = client.pop_all("g", "Orders");
+    revival.pass(INVISIBLE_MS + 500);
+    client.must_ack("g", &popped[0]);
+    revival.pass(10_000);
+    assert!(client.pop_all("g", "Orders").is_empty());
+}
+
+#[test]
+fn many_acks_in_one_request_are_taken_together() {
+    let mut revival = Revival::new(&[]);
+    revival.send(&["a", "b", "c"]);
+    let client = revival.broker.client();
+    let popped = client.pop_all("g", "Orders");
+    let handle = PopHandle::parse(&popped[0].handle).expect("a handle");
+    let body = BatchAckMessageRequestBody {
+        acks: vec![BatchAck {
+            bit_set: [0, 2, 900].into_iter().collect(),
+            consumer_group: "g".to_owned(),
+            invisible_time_ms: handle.invisible_time_ms,
+            pop_time_ms: handle.pop_time_ms,
+            queue_id: 0,
+            retry: "0".to_owned(),
+            revive_queue_id: handle.revive_queue_id,
+            start_offset: handle.start_offset,
+            topic: "Orders".to_owned(),
+        }],
+        broker_name: "broker-a".to_owned(),
+    };
+    let body = remoting::body::fastjson::to_vec(&body).expect("a body");
+    let request = OutgoingRequest::new(request_code::BATCH_ACK_MESSAGE);
+    assert_eq!(
+        client.call(request.clone().body(body)).code,
+        response_code::SUCCESS
+    );
+    assert_eq!(client.call(request).code, response_code::NO_MESSAGE);
+    revival.pass(INVISIBLE_MS + 5_000);
+    assert_eq!(bodies(&client.pop_all("g", "Orders")), ["b"]);
+}
+
+#[test]
+fn a_changed_invisible_time_counts_from_the_change() {
+    let mut revival = Revival::new(&[]);
+    revival.send(&["longer", "shorter"]);
+    let client = revival.broker.client();
+    let popped = client.pop_all("g", "Orders");
+    let of = |body: &str| {
+        popped
+            .iter()
+            .find(|message| message.body == body)
+            .expect("it")
+            .clone()
+    };
+    let answer = client.change_invisible("g", &of("longer"), 100_000);
+    assert_eq!(answer.code, response_code::SUCCESS);
+    assert_eq!(
+        (answer.number("popTime"), answer.number("invisibleTime")),
+        (NOW_MS, 100_000)
+    );
+    client.change_invisible("g", &of("shorter"), 10_000);
+
+    revival.pass(15_000);
+    let again = client.pop_all("g", "Orders");
+    assert_eq!(bodies(&again), ["shorter"]);
+    client.must_ack("g", &again[0]);
+    revival.pass(INVISIBLE_MS);
+    assert!(client.pop_all("g", "Orders").is_empty(), "the old time is void");
+    revival.pass(30_000);
+    assert_eq!(bodies(&client.pop_all("g", "Orders")), ["longer"]);
+}
+
+#[test]
+fn only_wanted_tags_are_handed_out_and_the_others_are_passed_over() {
+    let revival = Revival::new(&[]);
+    let producer = revival.broker.client();
+    for (tags, body) in [("A", "a1"), ("B", "b"), ("A", "a2")] {
+        producer.must_send("Orders", &[("TAGS", tags)], body.as_bytes());
+    }
+    revival.broker.settle();
+    let header = PopMessageRequestHeader {
+        exp: Some(Cow::Borrowed("A")),
+        exp_type: Some(Cow::Borrowed("TAG")),
+        ..pop_header("g", "Orders")
+    };
+    let client = revival.broker.client();
+    let popped = client.pop(&header);
+    assert_eq!(bodies(&popped), ["a1", "a2"]);
+    assert!(popped.iter().all(|message| message.handle.starts_with("0 ")));
+    assert!(client.pop_all("g", "Orders").is_empty());
+}
+
+#[test]
+fn a_group_starts_at_the_oldest_or_at_the_newest_message() {
+    let newest = |settings: &[(&str, &str)]| {
+        let revival = Revival::new(settings);
+        revival.send(&["a", "b", "c"]);
+        let header = PopMessageRequestHeader {
+            init_mode: 1,
+            ..pop_header("g", "Orders")
+        };
+        let popped = revival.broker.client().pop(&header);
+        bodies(&popped).join("")
+    };
+    assert_eq!(newest(&[]), "abc", "all of them are in memory");
+    assert_eq!(newest(&[("initPopOffsetByCheckMsgInMem", "false")]), "c");
+}
+
+#[test]
+fn a_reset_by_an_operator_is_taken_by_the_next_pop() {
+    let revival = Revival::new(&[]);
+    revival.send(&["a", "b"]);
+    let client = revival.broker.client();
+    assert_eq!(client.pop_all("g", "Orders").len(), 2);
+    revival
+        .broker
+        .broker
+        .consumer_offsets
+        .assign_reset("g", "Orders", 0, 1);
+    assert_eq!(bodies(&client.pop_all("g", "Orders")), ["b"]);
+    assert!(client.pop_all("g", "Orders").is_empty());
+}
+
+#[test]
+fn a_pop_waits_for_a_message_and_for_one_that_comes_back() {
+    let mut revival = Revival::new(&[]);
+    let client = revival.broker.client();
+    let waiting = PopMessageRequestHeader {
+        poll_time: 15_000,
+        ..pop_header("g", "Orders")
+    };
+    assert!(client.try_call(pop_request(&waiting)).is_none());
+    revival.send(&["late"]);
+    let answers = client.resumed_answers();
+    assert_eq!(bodies(&popped(&answers[0], "g")), ["late"]);
+
+    revival.pass(INVISIBLE_MS - 5_000);
+    assert!(client.try_call(pop_request(&waiting)).is_none());
+    revival.pass(10_000);
+    let answers = client.resumed_answers();
+    assert_eq!(bodies(&popped(&answers[0], "g")), ["late"]);
+    assert_eq!(revival.broker.broker.pop_hold.len(), 0);
+}
+
+#[test]
+fn a_waiting_pop_that_comes_too_late_waits_on_and_is_answered_in_time() {
+    let revival = Revival::new(&[]);
+    let (first, second) = (revival.broker.client(), revival.broker.client());
+    let waiting = PopMessageRequestHeader {
+        poll_time: 10_000,
+        born_time: NOW_MS,
+        ..pop_header("g", "Orders")
+    };
+    assert!(first.try_call(pop_request(&waiting)).is_none());
+    revival.send(&["a"]);
+    assert_eq!(second.pop_all("g", "Orders").len(), 1);
+    let calls = first.connection.take_resumed();
+    assert_eq!(calls.len(), 1);
+    let again = Answer::of(routes::handle(&revival.broker.broker, &calls[0]));
+    assert!(again.is_none(), "it waits on: {again:?}");
+
+    revival.broker.clock.advance(Duration::from_millis(9_950));
+    revival.broker.broker.pop_hold.expire(NOW_MS + 9_950);
+    let answers = first.resumed_answers();
+    assert_eq!(
+        (answers[0].code, answers[0].remark.as_str()),
+        (response_code::POLLING_TIMEOUT, "NO_MESSAGE_IN_QUEUE")
+    );
+}
+
+#[test]
+fn too_many_waiting_pops_are_turned_away_and_counted() {
+    let revival = Revival::new(&[("popPollingSize", "1")]);
+    let client = revival.broker.client();
+    let waiting = PopMessageRequestHeader {
+        poll_time: 10_000,
+        ..pop_header("g", "Orders")
+    };
+    assert!(client.try_call(pop_request(&waiting)).is_none());
+    assert!(client.try_call(pop_request(&waiting)).is_none());
+    assert_eq!(
+        client.call(pop_request(&waiting)).code,
+        response_code::POLLING_FULL
+    );
+    let header = PollingInfoRequestHeader {
+        consumer_group: "g".to_owned(),
+        topic: "Orders".to_owned(),
+        queue_id: -1,
+    };
+    let info = client.call(OutgoingRequest::new(request_code::POLLING_INFO).header(&header));
+    assert_eq!(info.number("pollingNum"), 2);
+}
+
+#[test]
+fn bad_pops_are_refused_as_the_reference_does() {
+    let revival = Revival::new(&[]);
+    let client = revival.broker.client();
+    let late = PopMessageRequestHeader {
+        born_time: NOW_MS - 1_000,
+        poll_time: 100,
+        ..pop_header("g", "Orders")
+    };
+    let cases = [
+        (late, response_code::POLLING_TIMEOUT, "timeout too much"),
+        (
+            PopMessageRequestHeader {
+                max_msg_nums: 33,
+                ..pop_header("g", "Orders")
+            },
+            response_code::INVALID_PARAMETER,
+            "num is greater than 32",
+        ),
+        (
+            pop_header("g", "Nowhere"),
+            response_code::TOPIC_NOT_EXIST,
+            "not exist, apply first please!",
+        ),
+        (
+            PopMessageRequestHeader {
+                queue_id: 4,
+                ..pop_header("g", "Orders")
+            },
+            response_code::INVALID_PARAMETER,
+            "queueId[4] is illegal",
+        ),
+        (
+            PopMessageRequestHeader {
+                invisible_time: i64::MAX,
+                ..pop_header("g", "Orders")
+            },
+            response_code::INVALID_PARAMETER,
+            "the limit is",
+        ),
+        (
+            PopMessageRequestHeader {
+                max_msg_nums: 0,
+                ..pop_header("g", "Orders")
+            },
+            response_code::INVALID_PARAMETER,
+            "at least one message",
+        ),
+    ];
+    for (header, code, words) in cases {
+        let answer = client.call(pop_request(&header));
+        assert_eq!(answer.code, code, "{}", answer.remark);
+        assert!(answer.remark.contains(words), "{}", answer.remark);
+    }
+}
+
+#[test]
+fn bad_acks_are_refused_and_write_nothing() {
+    let revival = Revival::new(&[]);
+    revival.send(&["a"]);
+    let client = revival.broker.client();
+    let popped = client.pop_all("g", "Orders").remove(0);
+    let end = revival.broker.broker.store.state().commit_log_max;
+    let with_handle = |handle: &str| Popped {
+        handle: handle.to_owned(),
+        ..popped.clone()
+    };
+    let cases = [
+        (
+            Popped {
+                offset: 2,
+                ..popped.clone()
+            },
+            response_code::NO_MESSAGE,
+            "offset is illegal, key:Orders@0, commit:2, store:0~1",
+        ),
+        (
+            Popped {
+                queue_id: 9,
+                ..popped.clone()
+            },
+            response_code::MESSAGE_ILLEGAL,
+            "queueId[9] is illegal",
+        ),
+        (
+            with_handle("0 1 2 77 0 broker-a 0 0"),
+            response_code::MESSAGE_ILLEGAL,
+            "no revive queue 77",
+        ),
+        (
+            with_handle("0 9999999999999 2 1 0 broker-a 0 0"),
+            response_code::MESSAGE_ILLEGAL,
+            "more than",
+        ),
+        (
+            with_handle("0 x 2 1 0 broker-a 0 0"),
+            response_code::SYSTEM_ERROR,
+            "For input string: \"x\"",
+        ),
+    ];
+    for (message, code, words) in cases {
+        let answer = client.ack("g", &message);
+        assert_eq!(answer.code, code, "{}", answer.remark);
+        assert!(answer.remark.contains(words), "{}", answer.remark);
+    }
+    assert_eq!(revival.broker.broker.store.state().commit_log_max, end);
+}
+
+#[test]
+fn an_ack_waits_for_the_disk_with_sync_flush() {
+    let revival = Revival::new(&[("flushDiskType", "SYNC_FLUSH")]);
+    let producer = revival.broker.client();
+    assert!(
+        producer
+            .try_call(send_request(send_header("Orders", ""), b"a"))
+            .is_none()
+    );
+    revival.broker.flush();
+    revival.broker.settle();
+    let client = revival.broker.client();
+    let popped = client.pop_all("g", "Orders");
+    let request = OutgoingRequest::new(request_code::ACK_MESSAGE).header(&ack_header("g", &popped[0]));
+    assert!(client.try_call(request).is_none());
+    revival.broker.flush();
+    let answers = client.late_answers();
+    assert_eq!(answers[0].code, response_code::SUCCESS);
+}
+
+/// An in-order pop of queue 0.
+fn in_order<'a>(attempt_id: Option<&'a str>) -> PopMessageRequestHeader<'a> {
+    PopMessageRequestHeader {
+        queue_id: 0,
+        max_msg_nums: 2,
+        order: true,
+        attempt_id: attempt_id.map(Cow::Borrowed),
+        ..pop_header("g", "Orders")
+    }
+}
+
+#[test]
+fn in_order_the_next_messages_come_when_the_last_are_acknowledged() {
+    let revival = Revival::new(&[]);
+    revival.send(&["1", "2", "3"]);
+    let client = revival.broker.client();
+    let answer = client.call(pop_request(&in_order(None)));
+    assert_eq!(answer.number("reviveQid"), 999);
+    assert_eq!(answer.field("orderCountInfo"), "0 0 0");
+    let first = popped(&answer, "g");
+    assert_eq!(bodies(&first), ["1", "2"]);
+    assert!(client.pop(&in_order(None)).is_empty(), "blocked");
+    client.must_ack("g", &first[0]);
+    assert!(client.pop(&in_order(None)).is_empty(), "still blocked");
+    client.must_ack("g", &first[1]);
+    assert_eq!(bodies(&client.pop(&in_order(None))), ["3"]);
+}
+
+#[test]
+fn in_order_an_ack_lets_a_waiting_pop_in() {
+    let revival = Revival::new(&[]);
+    revival.send(&["1", "2", "3"]);
+    let client = revival.broker.client();
+    let first = client.pop(&in_order(None));
+    let waiting = PopMessageRequestHeader {
+        poll_time: 15_000,
+        ..in_order(None)
+    };
+    assert!(client.try_call(pop_request(&waiting)).is_none());
+    client.must_ack("g", &first[0]);
+    assert!(client.connection.take_resumed().is_empty());
+    client.must_ack("g", &first[1]);
+    let answers = client.resumed_answers();
+    assert_eq!(bodies(&popped(&answers[0], "g")), ["3"]);
+}
+
+#[test]
+fn in_order_what_is_not_acknowledged_comes_again_first_and_is_counted() {
+    let revival = Revival::new(&[]);
+    revival.send(&["1", "2", "3"]);
+    let client = revival.broker.client();
+    let first = client.pop(&in_order(None));
+    client.must_ack("g", &first[0]);
+    let waiting = PopMessageRequestHeader {
+        poll_time: 120_000,
+        ..in_order(None)
+    };
+    assert!(client.try_call(pop_request(&waiting)).is_none());
+    revival.broker.clock.advance(Duration::from_millis(60_000));
+    revival.broker.broker.pop_hold.expire(NOW_MS + 60_000);
+    let answers = client.resumed_answers();
+    assert_eq!(bodies(&popped(&answers[0], "g")), ["2", "3"]);
+    assert_eq!(answers[0].field("orderCountInfo"), "0 qo0%1 1;0 0 0");
+}
+
+#[test]
+fn in_order_the_same_attempt_gets_the_same_messages() {
+    let revival = Revival::new(&[]);
+    revival.send(&["1", "2", "3"]);
+    let client = revival.broker.client();
+    assert_eq!(bodies(&client.pop(&in_order(Some("a1")))), ["1", "2"]);
+    assert_eq!(bodies(&client.pop(&in_order(Some("a1")))), ["1", "2"]);
+    assert!(client.pop(&in_order(Some("a2"))).is_empty());
+}
+
+#[test]
+fn in_order_a_consumer_may_ask_for_its_messages_sooner_or_later() {
+    let revival = Revival::new(&[]);
+    revival.send(&["1"]);
+    let client = revival.broker.client();
+    let first = client.pop(&in_order(None));
+    let answer = client.change_invisible("g", &first[0], 2_000);
+    assert_eq!(answer.code, response_code::SUCCESS);
+    assert_eq!(
+        (
+            answer.number("popTime"),
+            answer.number("invisibleTime"),
+            answer.number("reviveQid")
+        ),
+        (NOW_MS, 2_000, 999)
+    );
+    revival.broker.clock.advance(Duration::from_millis(1_999));
+    assert!(client.pop(&in_order(None)).is_empty());
+    revival.broker.clock.advance(Duration::from_millis(1));
+    let again = client.pop(&in_order(None));
+    assert_eq!(bodies(&again), ["1"]);
+    client.must_ack("g", &again[0]);
+    let stale = client.ack("g", &first[0]);
+    assert_eq!(stale.code, response_code::SUCCESS, "behind the group's offset");
+}
+
+#[test]
+fn a_peek_takes_nothing() {
+    let revival = Revival::new(&[]);
+    revival.send(&["a", "b"]);
+    let client = revival.broker.client();
+    let header = PeekMessageRequestHeader {
+        topic: Cow::Borrowed("Orders"),
+        queue_id: -1,
+        max_msg_nums: 32,
+        consumer_group: Cow::Borrowed("g"),
+    };
+    let peek = || client.call(OutgoingRequest::new(request_code::PEEK_MESSAGE).header(&header));
+    for _ in 0..2 {
+        let answer = peek();
+        assert_eq!(
+            (answer.code, answer.number("restNum")),
+            (response_code::SUCCESS, 2)
+        );
+        assert_eq!(answer.bodies(), [b"a", b"b"]);
+    }
+    assert_eq!(client.pop_all("g", "Orders").len(), 2);
+    let nothing = peek();
+    assert_eq!(
+        (nothing.code, nothing.remark.as_str()),
+        (response_code::PULL_NOT_FOUND, "NO_MESSAGE_IN_QUEUE")
+    );
+}
+
+#[test]
+fn a_notification_waits_until_there_is_a_message_that_is_wanted() {
+    let revival = Revival::new(&[]);
+    let client = revival.broker.client();
+    let header = |poll_time| NotificationRequestHeader {
+        consumer_group: Cow::Borrowed("g"),
+        topic: Cow::Borrowed("Orders"),
+        queue_id: -1,
+        poll_time,
+        born_time: 0,
+        order: false,
+        attempt_id: None,
+        exp_type: Some(Cow::Borrowed("TAG")),
+        exp: Some(Cow::Borrowed("A")),
+    };
+    let request = |poll_time| OutgoingRequest::new(request_code::NOTIFICATION).header(&header(poll_time));
+    assert_eq!(client.call(request(0)).field("hasMsg"), "false");
+    assert!(client.try_call(request(10_000)).is_none());
+    let producer = revival.broker.client();
+    producer.must_send("Orders", &[("TAGS", "B")], b"b");
+    revival.broker.settle();
+    assert!(client.connection.take_resumed().is_empty());
+    producer.must_send("Orders", &[("TAGS", "A")], b"a");
+    revival.broker.settle();
+    let answers = client.resumed_answers();
+    assert_eq!(answers[0].field("hasMsg"), "true");
+    assert_eq!(client.call(request(0)).field("hasMsg"), "true");
+}
+
+#[test]
+fn a_deleted_topic_or_group_brings_nothing_back() {
+    let mut revival = Revival::new(&[]);
+    revival.send(&["a"]);
+    let client = revival.broker.client();
+    assert_eq!(client.pop_all("g", "Orders").len(), 1);
+    revival.broker.broker.groups.remove("g");
+    revival.pass(INVISIBLE_MS + 5_000);
+    assert!(!revival.broker.broker.topics.contains("%RETRY%g_Orders"));
+}
+
+#[test]
+fn retried_messages_of_both_namings_are_handed_out() {
+    let revival = Revival::new(&[("enableRetryTopicV2", "true")]);
+    let client = revival.broker.client();
+    for topic in ["%RETRY%g_Orders", "%RETRY%g+Orders"] {
+        revival.broker.broker.topics.put(TopicConfig::new(topic, 1));
+        let message = Message {
+            topic,
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp_ms: NOW_MS,
+            born_host: address("127.0.0.1:1"),
+            store_host: address("127.0.0.1:1"),
+            reconsume_times: 1,
+            prepared_transaction_offset: 0,
+            properties: "",
+            body: topic.as_bytes(),
+        };
+        revival.broker.broker.store.put(&message).expect("a put");
+    }
+    revival.broker.settle();
+    let mut all = client.pop_all("g", "Orders");
+    all.extend(client.pop_all("g", "Orders"));
+    assert_eq!(bodies(&all), ["%RETRY%g+Orders", "%RETRY%g_Orders"]);
+    assert!(all.iter().all(|message| message.topic == "Orders"));
+    let digits: std::collections::BTreeSet<char> = all
+        .iter()
+        .map(|message| PopHandle::parse(&message.handle).expect("a handle").retry)
+        .collect();
+    assert_eq!(digits.into_iter().collect::<String>(), "12");
+}
