@@ -161,6 +161,9 @@ impl Broker {
             Arc::clone(&clock),
             identity.clone(),
             config.get().revive_queue_num,
+            timers
+                .as_ref()
+                .map_or(1_000, |timers| timers.files.precision_ms()),
         );
         progress::recover(&store, &revive_log, &registries.consumer_offsets);
         let pop_progress = PopProgress::new(&store, &registries.consumer_offsets);

@@ -355,6 +355,11 @@ impl Store {
             .try_for_each(|file| file.expect_reads_in_order(reads_ahead))
     }
 
+    /// How far the log is dispatched: the messages before are visible in their queues.
+    pub fn dispatched(&self) -> PhysicalOffset {
+        PhysicalOffset(self.dispatching.position())
+    }
+
     /// Lets an operator or the broker switch writes off and on.
     pub fn set_writable(&self, writable: bool) {
         self.is_switched_off.store(!writable, Ordering::Release);

@@ -10,6 +10,7 @@
 //!   handle       what identifies a popped message on the wire, and the lists of a pop's answer
 //!   revive_log   checkpoints and acks as messages of the revive topic
 //!   revive       which checkpoints are due and what of them was not acknowledged
+//!   horizon      up to which time all acks are known
 //!   reviver      the service that reads the revive topic and puts the copies
 //!   progress     how far a group has popped, also after a crash
 //!   locks        one pop at a time of a queue
@@ -20,6 +21,7 @@
 //! ack was in the log before its answer.
 
 pub mod handle;
+mod horizon;
 pub mod locks;
 pub mod progress;
 pub mod revive;

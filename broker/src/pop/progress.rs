@@ -57,11 +57,6 @@ impl PopProgress {
     pub fn mark_unflushed(&self) {
         self.unflushed.store(true, Ordering::Release);
     }
-
-    /// Whether records that were due may not have been delivered yet.
-    pub fn timer_is_behind(&self, _now_ms: i64) -> bool {
-        false
-    }
 }
 
 /// Moves the offsets of groups behind what the checkpoints since the last writing say was popped.

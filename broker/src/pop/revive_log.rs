@@ -22,6 +22,7 @@ use store::record::Record;
 use store::{Appended, Message, PutError, Store};
 
 use crate::config::Identity;
+use crate::timer::schedule::slot_before;
 
 /// A checkpoint is delivered this much before its messages are due, so that it is there before their acks.
 ///
@@ -120,11 +121,19 @@ pub struct ReviveLog {
     topic: String,
     queues: u64,
     next_queue: AtomicU64,
+    timer_precision_ms: i64,
 }
 
 impl ReviveLog {
-    /// The revive topic of this broker's cluster, with `reviveQueueNum` queues.
-    pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity, revive_queue_num: i32) -> Self {
+    /// The revive topic of this broker's cluster, with `reviveQueueNum` queues. `timer_precision_ms` is the width of the
+    /// timer's slots.
+    pub fn new(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        identity: Identity,
+        revive_queue_num: i32,
+        timer_precision_ms: i64,
+    ) -> Self {
         ReviveLog {
             store,
             clock,
@@ -132,6 +141,7 @@ impl ReviveLog {
             identity,
             queues: u64::try_from(revive_queue_num.max(1)).unwrap_or(1),
             next_queue: AtomicU64::new(0),
+            timer_precision_ms,
         }
     }
 
@@ -177,10 +187,8 @@ impl ReviveLog {
         properties::push(&mut text, name::TIMER_DELIVER_MS, &deliver_at_ms.to_string());
         let waits = deliver_at_ms > now_ms;
         if waits {
-            let precision_ms = self.store.config().get().timer_precision_ms.max(1);
-            // A slot holds what is due after its beginning up to the next one's.
-            let slot_ms = (deliver_at_ms - 1).div_euclid(precision_ms) * precision_ms;
-            properties::push(&mut text, name::TIMER_OUT_MS, &slot_ms.to_string());
+            let out_ms = slot_before(deliver_at_ms, self.timer_precision_ms);
+            properties::push(&mut text, name::TIMER_OUT_MS, &out_ms.to_string());
             properties::push(&mut text, name::REAL_TOPIC, &self.topic);
             properties::push(&mut text, name::REAL_QUEUE_ID, &revive_queue_id.to_string());
         }

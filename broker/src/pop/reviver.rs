@@ -20,17 +20,19 @@ use remoting::body::pop::PopCheckPoint;
 use store::record::{self, Record};
 use store::{Boundary, Message, PutError, QueueEntry, QueueOffset};
 
-use super::revive::{Due, ReviveQueue};
+use super::horizon::Horizon;
+use super::revive::{Due, LATE_ACK_GRACE_MS, ReviveQueue};
 use super::revive_log::ReviveRecord;
 use crate::broker::Broker;
+use crate::delay::copy::without_crc;
 use crate::registry::topics::perm;
 
 /// Records of one queue read at a time.
 const BATCH: usize = 128;
 /// Batches of one queue in one tick, so that no queue starves another.
 const MAX_BATCHES: usize = 64;
-/// A queue without a new record for so long is behind nobody.
-const QUIET_MS: i64 = 3_000;
+/// When to look again while something is due that is not certain yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Queues of a pop retry topic. Reference: `PopAckConstants.retryQueueNum`.
 const RETRY_QUEUES: i32 = 1;
 /// How far back before a crash records are looked at: longer than any file of progress may be old.
@@ -41,6 +43,7 @@ const LOOK_BACK_RECORDS: usize = 50_000;
 /// The service.
 pub struct Reviver {
     broker: Arc<Broker>,
+    horizon: Horizon,
     queues: Vec<Reading>,
     before_crash: BeforeCrash,
 }
@@ -51,8 +54,6 @@ struct Reading {
     state: ReviveQueue,
     /// The offset to read next.
     next: i64,
-    /// The latest delivery time of a record read, ms.
-    end_time_ms: i64,
     /// A failed put was logged; the next success is too.
     held_back: bool,
 }
@@ -65,6 +66,7 @@ impl Reviver {
             .collect();
         Reviver {
             before_crash: BeforeCrash::new(broker.clock.wall_ms()),
+            horizon: Horizon::new(),
             broker,
             queues,
         }
@@ -76,16 +78,29 @@ impl Service for Reviver {
 
     fn interval(&self) -> Duration {
         let ms = self.broker.config.get().revive_interval;
-        Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1))
+        let interval = Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1));
+        let overdue_ms = self.broker.clock.wall_ms() - LATE_ACK_GRACE_MS;
+        let waits = |queue: &Reading| {
+            queue
+                .state
+                .first_revive_time_ms()
+                .is_some_and(|ms| ms < overdue_ms)
+        };
+        if self.queues.iter().any(waits) {
+            return interval.min(LOOK_AGAIN);
+        }
+        interval
     }
 
     fn tick(&mut self, now: Now, stopping: bool) -> anyhow::Result<Next> {
-        if stopping || !self.broker.store_config.get().timer_wheel_enable {
+        let Some(timers) = self.broker.timers.as_deref().filter(|_| !stopping) else {
             return Ok(Next::Idle);
-        }
+        };
+        // First the horizon, then the records: what is certain now is read now.
+        let horizon_ms = self.horizon.advance(&self.broker.store, timers, now.wall_ms);
         for queue in &mut self.queues {
             queue.read(&self.broker);
-            queue.decide(&self.broker, &mut self.before_crash, now.wall_ms);
+            queue.decide(&self.broker, &mut self.before_crash, horizon_ms);
         }
         Ok(Next::Idle)
     }
@@ -107,7 +122,6 @@ impl Reading {
             queue_id,
             state,
             next,
-            end_time_ms: 0,
             held_back: false,
         }
     }
@@ -138,12 +152,6 @@ impl Reading {
         let Ok(record) = record::decode(&bytes) else {
             return;
         };
-        if let Some(deliver_at_ms) = record
-            .property(name::TIMER_DELIVER_MS)
-            .and_then(|text| text.parse().ok())
-        {
-            self.end_time_ms = self.end_time_ms.max(deliver_at_ms);
-        }
         if let Some(parsed) = ReviveRecord::parse(&record) {
             self.state.accept(parsed, entry.queue_offset.to_wire());
         }
@@ -171,8 +179,7 @@ impl Reading {
     }
 
     /// Decides every checkpoint whose time is up.
-    fn decide(&mut self, broker: &Broker, before_crash: &mut BeforeCrash, now_ms: i64) {
-        let horizon_ms = self.horizon_ms(broker, now_ms);
+    fn decide(&mut self, broker: &Broker, before_crash: &mut BeforeCrash, horizon_ms: i64) {
         while let Some(due) = self.state.next_due(horizon_ms) {
             if let Err(error) = bring_back(broker, before_crash, &due) {
                 if !std::mem::replace(&mut self.held_back, true) {
@@ -194,21 +201,6 @@ impl Reading {
                 due.revive_offset,
             );
         }
-    }
-
-    /// The time up to which every record is known: the timer delivers in the order of time.
-    ///
-    /// Reference: `consumeReviveMessage`, `endTime`.
-    fn horizon_ms(&self, broker: &Broker, now_ms: i64) -> i64 {
-        // With nothing read yet, a checkpoint can only have come without a delivery time.
-        let end_time_ms = match self.end_time_ms {
-            0 => self.state.first_revive_time_ms().unwrap_or(0),
-            end_time_ms => end_time_ms.min(now_ms),
-        };
-        if now_ms.saturating_sub(end_time_ms) > QUIET_MS && !broker.pop_progress.timer_is_behind(now_ms) {
-            return now_ms;
-        }
-        end_time_ms
     }
 }
 
@@ -260,8 +252,7 @@ fn put_copy(
     let reconsume_times = record
         .reconsume_times
         .saturating_add(i32::from(!checkpoint.suspend));
-    let mut properties = MessageProperties::parse(record.properties);
-    properties.remove(name::CRC32);
+    let mut properties = MessageProperties::parse(without_crc(record.properties));
     if record.reconsume_times == 0 || properties.get(name::FIRST_POP_TIME).is_none() {
         properties.set(name::FIRST_POP_TIME, checkpoint.pop_time_ms.to_string());
     }

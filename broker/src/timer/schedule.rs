@@ -80,7 +80,7 @@ pub(crate) fn max_delay_ms(config: &MessageStoreConfig) -> i64 {
 }
 
 /// The last slot that begins before a time.
-fn slot_before(deliver_at_ms: i64, precision_ms: i64) -> i64 {
+pub(crate) fn slot_before(deliver_at_ms: i64, precision_ms: i64) -> i64 {
     (deliver_at_ms - 1).div_euclid(precision_ms) * precision_ms
 }
 

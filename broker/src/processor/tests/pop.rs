@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use common::message::properties::{MessageProperties, name};
-use common::names;
+use common::message::properties::name;
 use remoting::body::{BatchAck, BatchAckMessageRequestBody, TopicConfig};
 use remoting::header::{
     AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, NotificationRequestHeader,
     PeekMessageRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
 };
-use store::{Message, QueueOffset};
+use store::Message;
 
 use super::*;
 use crate::pop::handle::{PopHandle, topic_of_digit};
-use crate::pop::reviver::Reviver;
+use crate::registry::persist::Table as _;
+use crate::services::BrokerTicks;
 
 const INVISIBLE_MS: i64 = 60_000;
 
@@ -162,22 +162,27 @@ fn bodies(popped: &[Popped]) -> Vec<&str> {
     bodies
 }
 
-/// A broker whose time is turned by hand: its timer delivers, its revive decides.
+/// A broker whose time is turned by hand: its timer delivers, its revive decides. It may die and come back.
 struct Revival {
     broker: TestBroker,
-    reviver: Reviver,
-    /// Where the timer topic is delivered up to.
-    delivered: std::collections::BTreeSet<u64>,
+    ticks: BrokerTicks,
+    settings: Vec<(String, String)>,
 }
 
 impl Revival {
     fn new(settings: &[(&str, &str)]) -> Self {
         let broker = TestBroker::configured(settings).with_topic("Orders");
-        let reviver = Reviver::new(Arc::clone(&broker.broker));
+        let settings = settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Self::of(broker, settings.collect())
+    }
+
+    fn of(broker: TestBroker, settings: Vec<(String, String)>) -> Self {
         Revival {
+            ticks: BrokerTicks::of(&broker.broker).expect("services"),
             broker,
-            reviver,
-            delivered: std::collections::BTreeSet::new(),
+            settings,
         }
     }
 
@@ -188,55 +193,55 @@ impl Revival {
         self.broker.settle();
     }
 
-    /// Lets time pass second by second; what is due by then is delivered and decided.
+    /// Lets time pass by tenths of a second; what is due by then is delivered and decided.
     fn pass(&mut self, ms: i64) {
-        let mut left_ms = ms;
-        while left_ms > 0 {
-            let step_ms = left_ms.min(1_000);
-            left_ms -= step_ms;
-            self.broker
-                .clock
-                .advance(Duration::from_millis(step_ms.unsigned_abs()));
+        for _ in 0..ms / 100 {
+            self.broker.clock.advance(Duration::from_millis(100));
+            self.settle();
+            tick(&mut self.ticks.reviver, &self.broker.clock);
+        }
+        self.broker.settle();
+    }
+
+    /// Dispatches and lets the timer work until nothing is left to do at this time.
+    fn settle(&mut self) {
+        loop {
             self.broker.settle();
-            self.deliver_timers();
-            self.broker.settle();
-            tick(&mut self.reviver, &self.broker.clock);
-            self.broker.settle();
+            let timer = self.ticks.timer.as_mut().expect("the timer is on");
+            let more = timer.tick(self.broker.clock.now(), false).expect("a tick") == Next::Again;
+            let store = &self.broker.broker.store;
+            if !more && store.dispatched() == store.log_range().end {
+                return;
+            }
         }
     }
 
-    /// What the timer does with records that are due.
-    fn deliver_timers(&mut self) {
-        let store = &self.broker.broker.store;
-        let now_ms = self.broker.clock.wall_ms();
-        let entries = store.queue_entries(names::TIMER_TOPIC, 0, QueueOffset(0), 10_000);
-        for entry in entries {
-            let bytes = store.read_at(entry.physical_offset).expect("a record");
-            let record = record::decode(&bytes).expect("a whole record");
-            let mut properties = MessageProperties::parse(record.properties);
-            let out_ms: i64 = properties.number(name::TIMER_OUT_MS).expect("a slot");
-            if out_ms > now_ms || !self.delivered.insert(entry.queue_offset.0) {
-                continue;
-            }
-            let topic = properties.remove(name::REAL_TOPIC).expect("a real topic");
-            let queue_id = properties.remove(name::REAL_QUEUE_ID).expect("a real queue");
-            properties.remove(name::TIMER_OUT_MS);
-            store
-                .put(&Message {
-                    topic: &topic,
-                    queue_id: queue_id.parse().expect("a queue id"),
-                    flag: record.flag,
-                    sys_flag: record.sys_flag,
-                    born_timestamp_ms: record.born_timestamp_ms,
-                    born_host: record.born_host,
-                    store_host: record.store_host,
-                    reconsume_times: 0,
-                    prepared_transaction_offset: 0,
-                    properties: &properties.encode(),
-                    body: record.body,
-                })
-                .expect("a put");
-        }
+    /// Dies, as by kill -9, and comes back on its directory.
+    fn crash(self) -> Self {
+        let Revival {
+            broker,
+            ticks,
+            settings,
+        } = self;
+        let TestBroker {
+            broker,
+            clock,
+            _directory: directory,
+            ..
+        } = broker;
+        drop((ticks, broker));
+        let pairs: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let broker = TestBroker::open(directory, clock, &pairs).with_topic("Orders");
+        broker.settle();
+        Self::of(broker, settings)
+    }
+
+    /// Writes the offsets, as is done every few seconds.
+    fn persist(&self) {
+        self.broker.broker.consumer_offsets.flush().expect("a write");
     }
 }
 
@@ -849,4 +854,71 @@ fn retried_messages_of_both_namings_are_handed_out() {
         .map(|message| PopHandle::parse(&message.handle).expect("a handle").retry)
         .collect();
     assert_eq!(digits.into_iter().collect::<String>(), "12");
+}
+
+#[test]
+fn after_a_crash_nothing_acknowledged_comes_back_and_everything_else_does() {
+    let mut revival = Revival::new(&[]);
+    revival.send(&[
+        "acked before",
+        "acked after the write",
+        "not acked",
+        "acked after the crash",
+    ]);
+    let client = revival.broker.client();
+    let popped = client.pop_all("g", "Orders");
+    assert_eq!(popped.len(), 4);
+    let of = |body: &str| {
+        popped
+            .iter()
+            .find(|message| message.body == body)
+            .expect("it")
+            .clone()
+    };
+    client.must_ack("g", &of("acked before"));
+    revival.persist();
+    revival.pass(2_000);
+    revival.send(&["popped after the write"]);
+    let late = client.pop_all("g", "Orders");
+    assert_eq!(bodies(&late), ["popped after the write"]);
+    client.must_ack("g", &late[0]);
+    client.must_ack("g", &of("acked after the write"));
+
+    drop(client);
+    let mut revival = revival.crash();
+    let client = revival.broker.client();
+    assert!(
+        client.pop_all("g", "Orders").is_empty(),
+        "nothing is handed out again"
+    );
+    client.must_ack("g", &of("acked after the crash"));
+    revival.pass(INVISIBLE_MS + 10_000);
+    let again = client.pop_all("g", "Orders");
+    assert_eq!(bodies(&again), ["not acked"]);
+    client.must_ack("g", &again[0]);
+
+    drop(client);
+    let mut revival = revival.crash();
+    let client = revival.broker.client();
+    revival.pass(INVISIBLE_MS + 10_000);
+    assert!(client.pop_all("g", "Orders").is_empty());
+}
+
+#[test]
+fn what_came_back_shortly_before_a_crash_does_not_come_back_twice() {
+    let mut revival = Revival::new(&[]);
+    revival.send(&["a", "b"]);
+    let client = revival.broker.client();
+    assert_eq!(client.pop_all("g", "Orders").len(), 2);
+    revival.persist();
+    revival.pass(INVISIBLE_MS + 5_000);
+    let again = client.pop_all("g", "Orders");
+    assert_eq!(bodies(&again), ["a", "b"]);
+    for message in &again {
+        client.must_ack("g", message);
+    }
+    drop(client);
+    let mut revival = revival.crash();
+    revival.pass(INVISIBLE_MS + 10_000);
+    assert!(revival.broker.client().pop_all("g", "Orders").is_empty());
 }

@@ -1,0 +1,120 @@
+package compat;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.remoting.protocol.header.ExtraInfoUtil;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.parallel.Execution;
+import org.junit.jupiter.api.parallel.ExecutionMode;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+/**
+ * Popped messages change hands: one broker hands them out and stops, another takes acks with the old handles, brings back
+ * the rest, hands out more and is killed, and the first goes on.
+ *
+ * <p>{@code -Dwriter} and {@code -Dreader} choose the two, as for WriterReaderTest.
+ */
+@Execution(ExecutionMode.CONCURRENT)
+class PopExchangeTest extends CompatTest {
+    private static final long INVISIBLE_MILLIS = 25_000;
+
+    private final Set<String> acknowledgedTooLate = new TreeSet<>();
+    private Server namesrv;
+    private Server broker;
+    private Pair pair;
+    private PopClient client;
+
+    static Stream<Arguments> pairs() {
+        return WriterReaderTest.pairs();
+    }
+
+    @Override
+    Pair pair() {
+        return pair;
+    }
+
+    @AfterEach
+    void disposeOfServers() {
+        shutDownClients();
+        Stream.of(broker, namesrv).filter(server -> server != null).forEach(Server::dispose);
+    }
+
+    @ParameterizedTest
+    @MethodSource("pairs")
+    void poppedMessagesComeBackFromWhoeverHasTheStoreUnlessAcknowledged(Kind first, Kind second) throws Exception {
+        String name = "pop-" + first + "-" + second;
+        namesrv = Server.namesrv(Kind.namesrv(), name + "-namesrv").start();
+        broker = Server.broker(first, name + "-broker", namesrv.address(), Pair.SMALL_FILES).start();
+        pair = Pair.of(namesrv, broker);
+        String topic = newTopic("PopExchange", 1);
+        String group = unique("PopCG");
+        Set<String> away = new TreeSet<>(sendMany(startProducer(), topic, "m", 6));
+        client = new PopClient(pair, startPuller(), group, topic);
+        List<MessageExt> popped = popAll(away);
+        ack(popped.get(0), away);
+        broker.stop();
+
+        continueWith(second, group, topic);
+        ack(popped.get(1), away);
+        List<MessageExt> again = popAll(away);
+        ack(again.get(0), away);
+        if (first == Kind.JAVA || second == Kind.JAVA) {
+            // A Java broker knows what was popped from the offsets alone, which both write every five seconds.
+            Await.pause(7_000);
+        }
+        broker.kill();
+
+        continueWith(first, group, topic);
+        ack(again.get(1), away);
+        List<MessageExt> last = popAll(away);
+        assertTrue(last.stream().allMatch(message -> message.getReconsumeTimes() == 2));
+        for (MessageExt message : last) {
+            ack(message, away);
+        }
+        Await.pause(2_000);
+        List<MessageExt> rest = client.pop(INVISIBLE_MILLIS);
+        assertTrue(acknowledgedTooLate.containsAll(PopTest.bodiesOf(rest)), "acknowledged and back: " + rest);
+    }
+
+    /** Pops all that are away and nothing else, in the order of their bodies. */
+    private List<MessageExt> popAll(Set<String> away) throws Exception {
+        List<MessageExt> popped = new ArrayList<>();
+        Await.until(() -> away + ", got " + PopTest.bodiesOf(popped), Await.LIMIT, () -> {
+            popped.addAll(client.pop(INVISIBLE_MILLIS));
+            return PopTest.bodiesOf(popped).containsAll(away);
+        });
+        popped.removeIf(message -> acknowledgedTooLate.contains(body(message)));
+        assertEquals(List.copyOf(away), popped.stream().map(CompatTest::body).sorted().collect(Collectors.toList()));
+        popped.sort((a, b) -> body(a).compareTo(body(b)));
+        return popped;
+    }
+
+    /** Acknowledges a message, which is then away no more; if its time was up before, on a busy machine, it may come back. */
+    private void ack(MessageExt message, Set<String> away) throws Exception {
+        assertTrue(client.ack(message));
+        away.remove(body(message));
+        String[] handle = ExtraInfoUtil.split(PopClient.handle(message));
+        long due = ExtraInfoUtil.getPopTime(handle) + ExtraInfoUtil.getInvisibleTime(handle);
+        if (System.currentTimeMillis() > due - 2_000) {
+            acknowledgedTooLate.add(body(message));
+        }
+    }
+
+    private void continueWith(Kind kind, String group, String topic) throws Exception {
+        shutDownClients();
+        pair.admin.shutdown();
+        broker = broker.replacedBy(kind).start();
+        pair = Pair.of(namesrv, broker);
+        client = new PopClient(pair, startPuller(), group, topic);
+    }
+}
