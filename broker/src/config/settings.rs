@@ -331,6 +331,24 @@ impl Settings {
                  false and use a storePathRootDir that was written so",
             ));
         }
+        for (is_set, key) in [
+            (
+                self.broker.pop_consumer_kv_service_enable,
+                "popConsumerKVServiceEnable",
+            ),
+            (
+                self.broker.pop_consumer_kv_service_init,
+                "popConsumerKVServiceInit",
+            ),
+        ] {
+            if is_set {
+                return Err(refused(
+                    key,
+                    "true",
+                    "there is no RocksDB here: pops are kept in the log, as by default; set it to false",
+                ));
+            }
+        }
         if !self.broker.message_store_plug_in.is_empty() {
             return Err(refused(
                 "messageStorePlugIn",
@@ -577,6 +595,11 @@ impl Settings {
                 "metricsInDelta",
                 "Prometheus wants sums since the start",
             ),
+            (
+                self.broker.enable_pop_buffer_merge,
+                "enablePopBufferMerge",
+                "checkpoints and acks of pops are in the log before they are answered",
+            ),
         ]
         .into_iter()
         .filter(|(is_set, _, _)| *is_set)
@@ -741,6 +764,9 @@ mod tests {
             ),
             ("maxErrorRateOfBloomFilter=100\n", "per cent, 1 to 99"),
             ("expectConsumerNumUseFilter=0\n", "greater than 0"),
+            (
+            ("popConsumerKVServiceEnable=true\n", "there is no RocksDB here"),
+            ("popConsumerKVServiceInit=true\n", "there is no RocksDB here"),
             ("messageStorePlugIn=a.b.C\n", "plug-ins"),
             ("aclEnable=true\n", "access control"),
             ("authenticationEnabled=true\n", "access control"),

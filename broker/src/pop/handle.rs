@@ -182,6 +182,31 @@ mod tests {
         assert!(PopHandle::parse("0 1 2 999 0 b").unwrap().is_order());
     }
 
+    /// The strings of the reference's ExtraInfoUtil, captured from release 5.5.0.
+    #[test]
+    fn handles_and_lists_are_those_of_the_reference() {
+        let vectors = include_str!("../../../remoting/tests/data/vectors.json");
+        let text = |name: &str| {
+            let entry = format!("\"{name}\": \"");
+            let start = vectors.find(&entry).expect("a vector") + entry.len();
+            &vectors[start..start + vectors[start..].find('"').expect("its end")]
+        };
+        for (name, topic) in [
+            ("pop_ck", "TopicTest"),
+            ("pop_ck_retry_v1", text("retry_v1_topic")),
+            ("pop_ck_retry_v2", text("retry_v2_topic")),
+        ] {
+            let handle = PopHandle::parse(text(name)).expect("a handle");
+            assert_eq!(handle.to_string(), text(name));
+            assert_eq!(handle.retry, retry_digit(topic));
+        }
+        let mut lists = AnswerLists::default();
+        lists.add_messages("TopicTest", 3, 100, &[100, 103, 109]);
+        lists.add_messages(text("retry_v2_topic"), 0, 5, &[5]);
+        assert_eq!(lists.start_offsets, text("startOffsetInfo"));
+        assert_eq!(lists.message_offsets, text("msgOffsetInfo"));
+    }
+
     #[test]
     fn a_broken_handle_is_refused_in_the_references_words() {
         let refusals = ["1 2", "1 2 3 4 5", "x 2 3 4 0 b 1 2"]

@@ -212,3 +212,59 @@ impl ReviveLog {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of one record of the reference: tag, UNIQ_KEY, TIMER_DELIVER_MS, TIMER_OUT_MS, body.
+    fn golden() -> Vec<[&'static str; 5]> {
+        include_str!("../../tests/data/pop-records.tsv")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| {
+                let fields: Vec<&str> = line.split('\t').collect();
+                [fields[0], fields[1], fields[2], fields[3], fields[5]]
+            })
+            .collect()
+    }
+
+    fn parsed(tag: &str, body: &str) -> ReviveRecord {
+        let body = body.as_bytes();
+        match tag {
+            "ck" => ReviveRecord::CheckPoint(fastjson::from_slice(body).unwrap()),
+            "ack" => ReviveRecord::Ack(fastjson::from_slice(body).unwrap()),
+            _ => panic!("unknown tag {tag}"),
+        }
+    }
+
+    #[test]
+    fn records_of_the_reference_are_read_and_written_alike() {
+        let golden = golden();
+        assert_eq!(golden.len(), 4);
+        for [tag, unique_key, _, _, body] in golden {
+            let record = parsed(tag, body);
+            assert_eq!((record.tag(), record.unique_key().as_str()), (tag, unique_key));
+            // The reference writes a sum of two other fields, and does not read it.
+            let (start, end) = match body.find("\"reviveTime\"") {
+                Some(start) => (start, start + body[start..].find(',').unwrap() + 1),
+                None => (0, 0),
+            };
+            let written = [&body[..start], &body[end..]].concat();
+            assert_eq!(String::from_utf8(record.body()).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn records_wait_as_long_as_those_of_the_reference() {
+        for [tag, _, deliver_ms, out_ms, body] in golden() {
+            let due_ms = match parsed(tag, body) {
+                ReviveRecord::CheckPoint(ck) => ck.revive_time_ms() - ACK_TIME_INTERVAL_MS,
+                ReviveRecord::Ack(ack) => ack.pop_time_ms + 600_000,
+                ReviveRecord::BatchAck(_) => unreachable!("there is none in the file"),
+            };
+            assert_eq!(due_ms.to_string(), deliver_ms);
+            assert_eq!(slot_before(due_ms, 1_000).to_string(), out_ms);
+        }
+    }
+}

@@ -577,7 +577,13 @@ mod tests {
 
         offsets.file().mark_changed();
         offsets.flush().unwrap();
-        assert_eq!(saved(&home, FILE_NAME), before);
+        let mut after = saved(&home, FILE_NAME);
+        let written_time = after.written_time.take();
+        assert_eq!((after, written_time), (before, Some(home.clock.wall_ms())));
+        assert_eq!(
+            (offsets.written_ms(), home.consumer_offsets().written_ms()),
+            (None, written_time)
+        );
     }
 
     #[test]

@@ -72,7 +72,12 @@ impl BitSet {
 
     /// The bits that are set, rising.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.0.len() * 8).filter(|&bit| self.contains(bit))
+        let bytes = self.0.iter().enumerate().filter(|(_, byte)| **byte != 0);
+        bytes.flat_map(|(at, byte)| {
+            (0..8)
+                .filter(move |bit| byte & (1 << bit) != 0)
+                .map(move |bit| at * 8 + bit)
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use remoting::request::OutgoingRequest;
 use super::*;
 
 /// What producers and consumers send; admin requests have tests of their own.
-const CODES: [i32; 22] = [
+const CODES: [i32; 29] = [
     SEND_MESSAGE,
     SEND_MESSAGE_V2,
     SEND_BATCH_MESSAGE,
@@ -30,9 +30,16 @@ const CODES: [i32; 22] = [
     GET_EARLIEST_MSG_STORETIME,
     QUERY_MESSAGE,
     VIEW_MESSAGE_BY_ID,
+    POP_MESSAGE,
+    ACK_MESSAGE,
+    BATCH_ACK_MESSAGE,
+    CHANGE_MESSAGE_INVISIBLETIME,
+    PEEK_MESSAGE,
+    NOTIFICATION,
+    POLLING_INFO,
 ];
 
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 43] = [
     "a",
     "b",
     "c",
@@ -69,10 +76,17 @@ const NAMES: [&str; 36] = [
     "maxNum",
     "beginTimestamp",
     "endTimestamp",
+    "invisibleTime",
+    "pollTime",
+    "bornTime",
+    "initMode",
+    "order",
+    "exp",
+    "extraInfo",
 ];
 
 /// Fields with which most of the requests succeed.
-const SOUND: [(&str, &str); 16] = [
+const SOUND: [(&str, &str); 20] = [
     ("producerGroup", "g"),
     ("topic", "Orders"),
     ("queueId", "0"),
@@ -89,9 +103,13 @@ const SOUND: [(&str, &str); 16] = [
     ("maxNum", "1"),
     ("beginTimestamp", "0"),
     ("endTimestamp", "0"),
+    ("invisibleTime", "60000"),
+    ("pollTime", "0"),
+    ("initMode", "0"),
+    ("extraInfo", "0 1700000000000 60000 0 0 broker-a 0 0"),
 ];
 
-const VALUES: [&str; 28] = [
+const VALUES: [&str; 31] = [
     "",
     "0",
     "1",
@@ -117,18 +135,22 @@ const VALUES: [&str; 28] = [
     "*",
     "A || B",
     "||",
+    "0 1 2 3 0 b 0 0",
+    "9223372036854775807 -9223372036854775808 1 0 1 b",
+    "0 1700000000000 60000 999 0 broker-a 0 0",
     "DELAY\u{1}2147483647\u{2}",
     "_SYS_MSG_PRIORITY_\u{1}2147483647\u{2}",
     "TIMER_DELAY_SEC\u{1}-9223372036854775808\u{2}UNIQ_KEY\u{1}\u{1}\u{2}",
 ];
 
-const BODIES: [&[u8]; 8] = [
+const BODIES: [&[u8]; 9] = [
     b"",
     b"\0",
     b"{}",
     b"[[[[",
     br#"{"clientID":"c","consumerDataSet":[{"groupName":"g","subscriptionDataSet":[{"topic":"Orders","subString":"*"}]}]}"#,
     br#"{"clientId":"c","consumerGroup":"g","mqSet":[{"topic":"Orders","brokerName":"b","queueId":-1}]}"#,
+    br#"{"acks":[{"b":"/////w==","c":"g","it":9223372036854775807,"pt":9223372036854775807,"q":0,"r":"0","rq":0,"so":-1,"t":"Orders"}]}"#,
     &[0, 0, 0, 26, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4, 0, 0],
     &[0xFF; 64],
 ];
@@ -136,7 +158,7 @@ const BODIES: [&[u8]; 8] = [
 #[test]
 fn garbage_is_answered_and_the_broker_serves_on() {
     let broker = TestBroker::new().with_topic("Orders");
-    for seed in 0..3_000 {
+    for seed in 0..4_000 {
         let random = Random::new(seed);
         let client = broker.client();
         let request = random_request(&random);
