@@ -600,6 +600,16 @@ impl Settings {
                 "enablePopBufferMerge",
                 "checkpoints and acks of pops are in the log before they are answered",
             ),
+            (
+                self.broker.enable_pop_message_threshold,
+                "enablePopMessageThreshold",
+                "the messages a group has popped and not acknowledged are not counted",
+            ),
+            (
+                self.broker.use_separate_retry_queue,
+                "useSeparateRetryQueue",
+                "a pop retry topic has one queue",
+            ),
         ]
         .into_iter()
         .filter(|(is_set, _, _)| *is_set)
@@ -764,7 +774,6 @@ mod tests {
             ),
             ("maxErrorRateOfBloomFilter=100\n", "per cent, 1 to 99"),
             ("expectConsumerNumUseFilter=0\n", "greater than 0"),
-            (
             ("popConsumerKVServiceEnable=true\n", "there is no RocksDB here"),
             ("popConsumerKVServiceInit=true\n", "there is no RocksDB here"),
             ("messageStorePlugIn=a.b.C\n", "plug-ins"),

@@ -38,6 +38,8 @@ const MAX_POP_MESSAGES: i32 = 32;
 const TOO_LATE_MS: i64 = 500;
 /// When to look again at a queue that another pop had locked.
 const LOCKED_LOOK_AGAIN_MS: i64 = 20;
+/// How many of a hundred pops go by priority unless the group says otherwise. Reference: `PRIORITY_FACTOR_ATTRIBUTE`.
+const DEFAULT_PRIORITY_FACTOR: i64 = 100;
 /// A group so few messages behind reads from memory; only for others that is looked up.
 const NEAR_END_MESSAGES: i64 = 1_000;
 
@@ -193,30 +195,56 @@ impl<'a> Popping<'a> {
 
     fn pop(&mut self, topic_config: &TopicConfig) -> Result<(), Refusal> {
         let chance = self.broker.random.below(100);
-        let retry_first = chance < self.broker.config.get().pop_from_retry_probability;
+        let config = self.broker.config.get();
+        let by_priority = self.goes_by_priority(topic_config, chance);
+        let retry_probability = if by_priority {
+            config.pop_from_retry_probability_for_priority
+        } else {
+            config.pop_from_retry_probability
+        };
+        let retry_first = chance < retry_probability;
+        let start = if by_priority { 0 } else { chance };
         if retry_first {
-            self.pop_retry_topic(chance)?;
+            self.pop_retry_topic(start)?;
         }
         if self.header.queue_id < 0 {
-            self.pop_topic(topic_config, false, chance)?;
+            self.pop_topic(topic_config, false, start)?;
         } else {
             self.pop_queue(&topic_config.topic_name, false, self.header.queue_id)?;
         }
         if !retry_first && self.room() > 0 {
-            self.pop_retry_topic(chance)?;
+            self.pop_retry_topic(start)?;
         }
         Ok(())
     }
 
+    /// Whether the queues are looked at in the order of their priority: in a topic of priority messages, as often as the
+    /// group wants.
+    fn goes_by_priority(&self, topic_config: &TopicConfig, chance: i32) -> bool {
+        let has_priorities = topic_config
+            .attributes
+            .get("message.type")
+            .is_some_and(|message_type| message_type == "PRIORITY");
+        if !has_priorities || self.header.order {
+            return false;
+        }
+        let group = self.broker.groups.get(&self.header.consumer_group);
+        let factor = group
+            .as_ref()
+            .and_then(|group| group.attributes.get("priority.factor"))
+            .and_then(|factor| factor.parse().ok());
+        i64::from(chance) < factor.unwrap_or(DEFAULT_PRIORITY_FACTOR)
+    }
+
     /// Of the two retry topics a pop reads one only: their queues are called alike in the lists of the answer.
-    fn pop_retry_topic(&mut self, chance: i32) -> Result<(), Refusal> {
+    fn pop_retry_topic(&mut self, start: i32) -> Result<(), Refusal> {
         if self.header.order {
             return Ok(());
         }
         let config = self.broker.config.get();
         let naming = PopRetryNaming::configured(config.enable_retry_topic_v2);
         let reads_v1 = naming == PopRetryNaming::V2 && config.retrieve_message_from_pop_retry_topic_v1;
-        let namings = match (reads_v1, chance % 2) {
+        let namings = match (reads_v1, self.broker.random.below(2)) {
             (true, 0) => [Some(PopRetryNaming::V1), Some(naming)],
             (true, _) => [Some(naming), Some(PopRetryNaming::V1)],
             (false, _) => [Some(naming), None],
@@ -225,7 +253,7 @@ impl<'a> Popping<'a> {
             let before = self.message_count;
             let topic = naming.topic(&self.header.topic, &self.header.consumer_group);
             if let Some(topic_config) = self.broker.topics.get(&topic) {
-                self.pop_topic(&topic_config, true, chance)?;
+                self.pop_topic(&topic_config, true, start)?;
             }
             if self.message_count > before {
                 break;
@@ -234,10 +262,13 @@ impl<'a> Popping<'a> {
         Ok(())
     }
 
-    fn pop_topic(&mut self, topic_config: &TopicConfig, is_retry: bool, chance: i32) -> Result<(), Refusal> {
+    /// With `priorityOrderAsc` the queue with the greatest number comes first.
+    fn pop_topic(&mut self, topic_config: &TopicConfig, is_retry: bool, start: i32) -> Result<(), Refusal> {
         let queues = topic_config.read_queue_nums;
+        let greatest_first = self.broker.config.get().priority_order_asc;
         for i in 0..queues {
-            let queue_id = (chance + i) % queues;
+            let place = if greatest_first { queues - 1 - i } else { i };
+            let queue_id = (start + place) % queues;
             self.pop_queue(&topic_config.topic_name, is_retry, queue_id)?;
         }
         Ok(())

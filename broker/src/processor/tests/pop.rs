@@ -426,6 +426,35 @@ fn only_wanted_tags_are_handed_out_and_the_others_are_passed_over() {
 }
 
 #[test]
+fn in_a_topic_of_priorities_the_highest_come_first() {
+    for (settings, first) in [(&[][..], "3"), (&[("priorityOrderAsc", "false")], "0")] {
+        let revival = Revival::new(settings);
+        let priorities = TopicConfig {
+            attributes: [("message.type".to_owned(), "PRIORITY".to_owned())].into(),
+            ..TopicConfig::new("Prio", 4)
+        };
+        revival.broker.broker.topics.put(priorities);
+        for queue_id in [1, 3, 0, 2] {
+            let header = SendMessageRequestHeader {
+                queue_id,
+                ..send_header("Prio", "")
+            };
+            let answer = revival
+                .broker
+                .client()
+                .send(header, queue_id.to_string().as_bytes());
+            assert_eq!(answer.code, response_code::SUCCESS, "{}", answer.remark);
+        }
+        revival.broker.settle();
+        let header = PopMessageRequestHeader {
+            max_msg_nums: 1,
+            ..pop_header("g", "Prio")
+        };
+        assert_eq!(bodies(&revival.broker.client().pop(&header)), [first]);
+    }
+}
+
+#[test]
 fn a_group_starts_at_the_oldest_or_at_the_newest_message() {
     let newest = |settings: &[(&str, &str)]| {
         let revival = Revival::new(settings);
