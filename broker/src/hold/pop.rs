@@ -22,7 +22,7 @@ use remoting::connection::Connection;
 use remoting::request::ParkedRequest;
 use store::{Arrival, ArrivalListener};
 
-use crate::filter::tags::TagsFilter;
+use crate::filter::expression::ExpressionFilter;
 
 /// Pops and notifications parked at a time over one connection.
 pub const MAX_PARKED_PER_CONNECTION: usize = 16_384;
@@ -50,7 +50,7 @@ pub struct Poll<'a> {
     /// The queue; -1 for any.
     pub queue_id: i32,
     /// Which messages of the topic; of its retry topics all are wanted.
-    pub filter: TagsFilter,
+    pub filter: ExpressionFilter,
     /// When to look again without being woken, or when time is up; ms.
     pub look_again_ms: i64,
 }
@@ -99,7 +99,7 @@ struct Waiting {
     topic: Arc<str>,
     group: Arc<str>,
     queue_id: i32,
-    filter: TagsFilter,
+    filter: ExpressionFilter,
     look_again_ms: i64,
     request: ParkedRequest,
 }
@@ -259,7 +259,7 @@ impl Waiting {
         if *self.topic != *arrival.topic {
             return true; // its retry topic
         }
-        self.wants_queue(arrival.queue_id) && self.filter.accepts(arrival.tags_code)
+        self.wants_queue(arrival.queue_id) && self.filter.accepts(arrival)
     }
 
     /// The topics whose messages it waits for.
@@ -472,7 +472,7 @@ mod tests {
             topic: "t",
             group,
             queue_id,
-            filter: TagsFilter::new(&tags::build("t", "A")),
+            filter: ExpressionFilter::of_tags(&tags::build("t", "A")),
             look_again_ms: 1_000,
         }
     }

@@ -3,20 +3,19 @@
 //! Reference: `NotificationProcessor`, `PollingInfoProcessor`.
 
 use common::names::PopRetryNaming;
-use remoting::codes::response_code;
 use remoting::header::{
     NotificationRequestHeader, NotificationResponseHeader, PollingInfoRequestHeader,
     PollingInfoResponseHeader,
 };
-use remoting::request::{Handled, Outcome, Refusal, Request, Response};
-use store::QueueOffset;
+use remoting::request::{Handled, Outcome, Request, Response};
+use store::{MessageFilter as _, QueueOffset};
 
 use crate::broker::Broker;
-use crate::filter::tags::{self, TagsFilter};
+use crate::filter::expression::ExpressionFilter;
+use crate::filter::tags;
 use crate::hold::pop::{Poll, PollKind};
 use crate::processor::pop_checks::{self, Wanted};
 use crate::processor::pop_message::limits;
-use crate::processor::pull_checks::unsupported_filter;
 use crate::registry::order_info::GroupQueue;
 
 type NotificationRequest<'a> = Request<'a, NotificationRequestHeader<'a>>;
@@ -25,36 +24,23 @@ type NotificationRequest<'a> = Request<'a, NotificationRequestHeader<'a>>;
 pub(crate) fn notification(broker: &Broker, request: NotificationRequest<'_>) -> Handled {
     let header = &request.header;
     pop_checks::require_readable_broker(broker, "peeking")?;
-    pop_checks::require_readable(
-        broker,
-        Wanted {
-            topic: &header.topic,
-            group: &header.consumer_group,
-            queue_id: header.queue_id,
-            connection: request.connection(),
-        },
-    )?;
+    let wanted = Wanted {
+        topic: &header.topic,
+        group: &header.consumer_group,
+        queue_id: header.queue_id,
+        connection: request.connection(),
+    };
+    pop_checks::require_readable(broker, wanted)?;
+    let (expression_type, expression) = (header.exp_type.as_deref(), header.exp.as_deref());
     let look = Look {
         broker,
         header,
-        filter: filter_of(header)?,
+        filter: pop_checks::filter_of(broker, wanted, expression_type, expression)?,
     };
     if look.has_message() {
         return Ok(answer(true, false));
     }
     Ok(wait(&request, look))
-}
-
-fn filter_of(header: &NotificationRequestHeader<'_>) -> Result<TagsFilter, Refusal> {
-    let expression_type = header.exp_type.as_deref().unwrap_or_default();
-    let expression = header.exp.as_deref().unwrap_or_default();
-    if !expression.is_empty() && !tags::is_tag_type(expression_type) {
-        return Err(Refusal::new(
-            response_code::SUBSCRIPTION_PARSE_FAILED,
-            unsupported_filter(expression_type),
-        ));
-    }
-    Ok(TagsFilter::new(&tags::build(&header.topic, expression)))
 }
 
 fn answer(has_msg: bool, polling_full: bool) -> Outcome {
@@ -69,7 +55,7 @@ fn answer(has_msg: bool, polling_full: bool) -> Outcome {
 struct Look<'a> {
     broker: &'a Broker,
     header: &'a NotificationRequestHeader<'a>,
-    filter: TagsFilter,
+    filter: ExpressionFilter,
 }
 
 impl Look<'_> {
@@ -85,7 +71,7 @@ impl Look<'_> {
     fn in_retry_topics(&self) -> bool {
         let config = self.broker.config.get();
         let configured = PopRetryNaming::configured(config.enable_retry_topic_v2);
-        let all = TagsFilter::new(&tags::build(&self.header.topic, tags::SUBSCRIBE_ALL));
+        let all = ExpressionFilter::of_tags(&tags::build(&self.header.topic, tags::SUBSCRIBE_ALL));
         let reads = |naming: PopRetryNaming| {
             naming == configured
                 || (configured == PopRetryNaming::V2 && config.retrieve_message_from_pop_retry_topic_v1)
@@ -99,7 +85,7 @@ impl Look<'_> {
             })
     }
 
-    fn in_topic(&self, topic: &str, filter: &TagsFilter) -> bool {
+    fn in_topic(&self, topic: &str, filter: &ExpressionFilter) -> bool {
         let queues = self
             .broker
             .topics
@@ -108,7 +94,7 @@ impl Look<'_> {
         (0..queues).any(|queue_id| self.in_queue(topic, queue_id, filter))
     }
 
-    fn in_queue(&self, topic: &str, queue_id: i32, filter: &TagsFilter) -> bool {
+    fn in_queue(&self, topic: &str, queue_id: i32, filter: &ExpressionFilter) -> bool {
         let queue = GroupQueue {
             topic,
             group: &self.header.consumer_group,
@@ -137,11 +123,25 @@ impl Look<'_> {
             && rest <= i64::from(config.max_message_filter_num_for_notification)
     }
 
-    fn has_wanted(&self, topic: &str, queue_id: i32, offset: i64, rest: i64, filter: &TagsFilter) -> bool {
+    fn has_wanted(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        rest: i64,
+        filter: &ExpressionFilter,
+    ) -> bool {
         let from = QueueOffset(u64::try_from(offset).unwrap_or(0));
         let count = usize::try_from(rest).unwrap_or(0);
         let entries = self.broker.store.queue_entries(topic, queue_id, from, count);
-        entries.iter().any(|entry| filter.accepts(entry.tags_code))
+        entries.iter().any(|entry| {
+            filter.by_tags_code(entry.tags_code)
+                && self
+                    .broker
+                    .store
+                    .read_at(entry.physical_offset)
+                    .is_some_and(|record| filter.by_record(&record))
+        })
     }
 }
 

@@ -12,6 +12,9 @@ use remoting::request::Refusal;
 use store::QueueOffset;
 
 use crate::broker::Broker;
+use crate::filter::expression::ExpressionFilter;
+use crate::filter::tags;
+use crate::processor::pull_checks::{compile, require_property_filter};
 use crate::processor::refusals::FAQ;
 use crate::registry::order_info::GroupQueue;
 use crate::registry::topics::perm;
@@ -55,6 +58,31 @@ pub(crate) fn waits_until_ms(
         .saturating_add(poll_time_ms)
         .saturating_sub(ANSWER_EARLY_MS);
     (deadline_ms > now_ms).then_some(deadline_ms)
+}
+
+/// Which messages of its topic a request wants: those of the expression it brings.
+pub(crate) fn filter_of(
+    broker: &Broker,
+    wanted: Wanted<'_>,
+    expression_type: Option<&str>,
+    expression: Option<&str>,
+) -> Result<ExpressionFilter, Refusal> {
+    let (expression_type, expression) = (
+        expression_type.unwrap_or_default(),
+        expression.unwrap_or_default(),
+    );
+    if expression.is_empty() || tags::is_tag_type(expression_type) {
+        return Ok(ExpressionFilter::of_tags(&tags::build(wanted.topic, expression)));
+    }
+    let compiled =
+        compile(broker, wanted.group, wanted.topic, expression_type, expression).map_err(|_| {
+            Refusal::new(
+                response_code::SUBSCRIPTION_PARSE_FAILED,
+                "parse the consumer's subscription failed",
+            )
+        })?;
+    require_property_filter(broker, expression_type)?;
+    Ok(ExpressionFilter::Sql92(compiled))
 }
 
 /// The broker may be read; `what` is what is forbidden otherwise, in the reference's words.

@@ -23,12 +23,11 @@ use store::record::encode::{self, RecordStyle};
 use store::{GetOutcome, GetRequest, GetStatus, Message, QueueOffset};
 
 use crate::broker::Broker;
-use crate::filter::tags::{self, TagsFilter};
+use crate::filter::expression::ExpressionFilter;
 use crate::hold::pop::{Poll, PollKind, PollLimits};
 use crate::pop::handle::{AnswerLists, ORDER_REVIVE_QUEUE, PopHandle, retry_digit};
 use crate::pop::revive_log::ReviveRecord;
 use crate::processor::pop_checks::{self, Wanted};
-use crate::processor::pull_checks::unsupported_filter;
 use crate::processor::refusals::put_refused;
 use crate::registry::order_info::{GroupQueue, NewBatch};
 
@@ -48,7 +47,13 @@ pub(crate) type PopRequest<'a> = Request<'a, PopMessageRequestHeader<'a>>;
 /// Answers a pop, or holds it.
 pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
     let topic_config = check(broker, &request)?;
-    let filter = filter_of(&request.header)?;
+    let header = &request.header;
+    let filter = pop_checks::filter_of(
+        broker,
+        wanted(&request),
+        header.exp_type.as_deref(),
+        header.exp.as_deref(),
+    )?;
     if !request.may_block() && reads_old_messages(broker, &request.header, &topic_config) {
         return Ok(Outcome::MoveToBlocking);
     }
@@ -116,22 +121,16 @@ fn check(broker: &Broker, request: &PopRequest<'_>) -> Result<Arc<TopicConfig>, 
             ),
         ));
     }
-    let wanted = Wanted {
-        topic: &header.topic,
-        group: &header.consumer_group,
-        queue_id: header.queue_id,
-        connection: request.connection(),
-    };
-    pop_checks::require_readable(broker, wanted)
+    pop_checks::require_readable(broker, wanted(request))
 }
 
-fn filter_of(header: &PopMessageRequestHeader<'_>) -> Result<TagsFilter, Refusal> {
-    let expression_type = header.exp_type.as_deref().unwrap_or_default();
-    let expression = header.exp.as_deref().unwrap_or_default();
-    if !expression.is_empty() && !tags::is_tag_type(expression_type) {
-        return Err(Refusal::system_error(unsupported_filter(expression_type)));
+fn wanted<'a>(request: &'a PopRequest<'_>) -> Wanted<'a> {
+    Wanted {
+        topic: &request.header.topic,
+        group: &request.header.consumer_group,
+        queue_id: request.header.queue_id,
+        connection: request.connection(),
     }
-    Ok(TagsFilter::new(&tags::build(&header.topic, expression)))
 }
 
 /// Whether a queue's next messages were written too long ago to be in memory: reading them would keep a connection's task
@@ -160,7 +159,7 @@ fn reads_old_messages(
 struct Popping<'a> {
     broker: &'a Broker,
     header: &'a PopMessageRequestHeader<'a>,
-    filter: TagsFilter,
+    filter: ExpressionFilter,
     pop_time_ms: i64,
     revive_queue_id: i32,
     lists: AnswerLists,
@@ -174,7 +173,7 @@ struct Popping<'a> {
 }
 
 impl<'a> Popping<'a> {
-    fn new(broker: &'a Broker, header: &'a PopMessageRequestHeader<'a>, filter: TagsFilter) -> Self {
+    fn new(broker: &'a Broker, header: &'a PopMessageRequestHeader<'a>, filter: ExpressionFilter) -> Self {
         Popping {
             broker,
             header,

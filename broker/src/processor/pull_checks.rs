@@ -192,7 +192,8 @@ fn filter_of_request(
     let compiled = if expression.is_empty() {
         None
     } else {
-        compile(broker, header, expression_type, expression).ok()
+        let (group, topic) = (&header.consumer_group, &header.topic);
+        compile(broker, group, topic, expression_type, expression).ok()
     };
     let compiled = compiled.ok_or_else(|| {
         PullRefusal::new(
@@ -205,13 +206,14 @@ fn filter_of_request(
 }
 
 /// Most clients sent the same expression in a heartbeat, and it was compiled then.
-fn compile(
+pub(crate) fn compile(
     broker: &Broker,
-    header: &PullMessageRequestHeader<'_>,
+    group: &str,
+    topic: &str,
     expression_type: &str,
     expression: &str,
 ) -> Result<Sql92, ExpressionError> {
-    let known = broker.consumer_filters.get(&header.consumer_group, &header.topic);
+    let known = broker.consumer_filters.get(group, topic);
     match known
         .filter(|known| known.data.expression == expression && known.data.expression_type == expression_type)
     {

@@ -166,23 +166,17 @@ fn bodies(popped: &[Popped]) -> Vec<&str> {
 struct Revival {
     broker: TestBroker,
     ticks: BrokerTicks,
-    settings: Vec<(String, String)>,
 }
 
 impl Revival {
     fn new(settings: &[(&str, &str)]) -> Self {
-        let broker = TestBroker::configured(settings).with_topic("Orders");
-        let settings = settings
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Self::of(broker, settings.collect())
+        Self::of(TestBroker::configured(settings).with_topic("Orders"))
     }
 
-    fn of(broker: TestBroker, settings: Vec<(String, String)>) -> Self {
+    fn of(broker: TestBroker) -> Self {
         Revival {
             ticks: BrokerTicks::of(&broker.broker).expect("services"),
             broker,
-            settings,
         }
     }
 
@@ -218,25 +212,10 @@ impl Revival {
 
     /// Dies, as by kill -9, and comes back on its directory.
     fn crash(self) -> Self {
-        let Revival {
-            broker,
-            ticks,
-            settings,
-        } = self;
-        let TestBroker {
-            broker,
-            clock,
-            _directory: directory,
-            ..
-        } = broker;
-        drop((ticks, broker));
-        let pairs: Vec<(&str, &str)> = settings
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
-            .collect();
-        let broker = TestBroker::open(directory, clock, &pairs).with_topic("Orders");
+        drop(self.ticks);
+        let broker = self.broker.crash_and_restart().with_topic("Orders");
         broker.settle();
-        Self::of(broker, settings)
+        Self::of(broker)
     }
 
     /// Writes the offsets, as is done every few seconds.
@@ -423,6 +402,25 @@ fn only_wanted_tags_are_handed_out_and_the_others_are_passed_over() {
     assert_eq!(bodies(&popped), ["a1", "a2"]);
     assert!(popped.iter().all(|message| message.handle.starts_with("0 ")));
     assert!(client.pop_all("g", "Orders").is_empty());
+}
+
+#[test]
+fn only_messages_whose_properties_are_wanted_are_handed_out() {
+    let revival = Revival::new(&[("enablePropertyFilter", "true")]);
+    let producer = revival.broker.client();
+    for (price, body) in [("5", "cheap"), ("50", "dear")] {
+        producer.must_send("Orders", &[("price", price)], body.as_bytes());
+    }
+    revival.broker.settle();
+    let sql = |expression| PopMessageRequestHeader {
+        exp: Some(Cow::Borrowed(expression)),
+        exp_type: Some(Cow::Borrowed("SQL92")),
+        ..pop_header("g", "Orders")
+    };
+    let client = revival.broker.client();
+    assert_eq!(bodies(&client.pop(&sql("price > 10"))), ["dear"]);
+    let answer = client.call(pop_request(&sql("price >")));
+    assert_eq!(answer.code, response_code::SUBSCRIPTION_PARSE_FAILED);
 }
 
 #[test]
