@@ -221,9 +221,18 @@ impl ConsumerOrderInfo {
         read_queues: impl Fn(&str) -> Option<i32>,
         has_group: impl Fn(&str) -> bool,
     ) {
+        let keys: Vec<(String, String)> = self.lock().keys().cloned().collect();
+        let limits: HashMap<(String, String), i32> = keys
+            .into_iter()
+            .map(|key| {
+                let limit = read_queues(&key.0).filter(|_| has_group(&key.1)).unwrap_or(0);
+                (key, limit)
+            })
+            .collect();
         let mut cleaned = false;
-        self.lock().retain(|(topic, group), queues| {
-            let limit = read_queues(topic).filter(|_| has_group(group)).unwrap_or(0);
+        self.lock().retain(|key, queues| {
+            // A batch that came meanwhile is of a topic that exists.
+            let limit = limits.get(key).copied().unwrap_or(i32::MAX);
             let before = queues.len();
             queues.retain(|queue_id, batch| {
                 *queue_id < limit && now_ms - batch.last_consume_timestamp_ms <= IDLE_LIMIT_MS
