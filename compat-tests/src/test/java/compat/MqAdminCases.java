@@ -188,7 +188,7 @@ final class MqAdminCases {
     static final Map<String, String> NOT_YET = new LinkedHashMap<>();
 
     static {
-        notYet("no pop", "setConsumeMode", "exportPopRecord");
+        notYet("no RocksDB", "exportPopRecord");
         notYet("no timer messages", "switchTimerEngine");
         apart("needs a broker container", "addBroker", "removeBroker");
         apart("needs a controller", "getSyncStateSet", "getBrokerEpoch", "getControllerMetaData", "getControllerConfig",
