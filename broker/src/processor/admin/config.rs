@@ -95,3 +95,16 @@ pub(crate) fn check_rocksdb_queues(
     };
     Ok(Response::success().body(to_body(&body)?).into())
 }
+
+/// SWITCH_TIMER_ENGINE: `F` is the time wheel in files, which is the only engine here; `R` would be RocksDB.
+pub(crate) fn switch_timer_engine(_broker: &Broker, request: Request<'_, NoHeader>) -> Handled {
+    let wanted = request.fields().find(|(name, _)| name == "E_T");
+    match wanted.and_then(|(_, value)| value).as_deref() {
+        Some("F") => Ok(Response::success().into()),
+        Some("R") => Err(invalid_parameter("the timer in RocksDB is not enabled")),
+        other => Err(invalid_parameter(format!(
+            "timer engine type [{}] is neither F nor R",
+            other.unwrap_or_default()
+        ))),
+    }
+}

@@ -1,7 +1,7 @@
 //! Admin: everything mqadmin and the admin API ask of a broker, one file for one subject.
 //!
 //! ```text
-//!   topic     17 18 513 215 351 21 202 305 306 316 329      config   25 26 354 355
+//!   topic     17 18 513 215 351 21 202 305 306 316 329      config   25 26 354 355 5001
 //!   group     200 225 201 207 352 353                   stats    28 315 907 908 1007
 //!   offset    222 308 314 43 45                         client   203 204 328 345 307 223
 //!   progress  208 317 300 343 303                       message  309 321

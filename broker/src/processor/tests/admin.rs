@@ -908,6 +908,13 @@ fn the_rocksdb_requests_answer_as_for_a_broker_without_rocksdb() {
         .ask(request_code::CHECK_ROCKSDB_CQ_WRITE_PROGRESS, &[("topic", TOPIC)])
         .json();
     assert_eq!(check.check_status, 2, "under way: what comes of it is logged");
+    client
+        .ask(request_code::SWITCH_TIMER_ENGINE, &[("E_T", "F")])
+        .succeeded();
+    for engine in ["R", "X", ""] {
+        let refused = client.ask(request_code::SWITCH_TIMER_ENGINE, &[("E_T", engine)]);
+        assert_eq!(refused.code, response_code::INVALID_PARAMETER, "{engine}");
+    }
 }
 
 #[test]

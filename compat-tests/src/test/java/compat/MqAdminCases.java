@@ -189,7 +189,6 @@ final class MqAdminCases {
 
     static {
         notYet("no RocksDB", "exportPopRecord");
-        notYet("no timer messages", "switchTimerEngine");
         apart("needs a broker container", "addBroker", "removeBroker");
         apart("needs a controller", "getSyncStateSet", "getBrokerEpoch", "getControllerMetaData", "getControllerConfig",
             "updateControllerConfig", "electMaster", "cleanBrokerMetadata");
