@@ -63,6 +63,9 @@ pub trait DiskFile: Send + Sync + Debug {
     /// The first position from `at` on that may hold anything but zeros; the file's length when there is none.
     fn next_data(&self, at: usize) -> io::Result<usize>;
 
+    /// Where the data at `at` ends: there are zeros from there on. The file's length where that is not known.
+    fn next_hole(&self, at: usize) -> io::Result<usize>;
+
     /// Gets the range to the disk.
     fn flush(&self, range: Range<usize>) -> io::Result<()>;
 }
@@ -297,6 +300,15 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn next_hole(&self, at: usize) -> io::Result<usize> {
+        let file = File::open(&self.path)?;
+        match rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(to_u64(at)?)) {
+            Ok(found) => usize::try_from(found).map_err(io::Error::other),
+            Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => Ok(self.memory.len()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn flush(&self, range: Range<usize>) -> io::Result<()> {
         if range.is_empty() {
             return Ok(());
@@ -436,6 +448,8 @@ mod tests {
             file.next_data(800_000).unwrap().clamp(800_000, 1 << 20),
             file.next_data(800_000).unwrap()
         );
+        let hole = file.next_hole(700_000).unwrap();
+        assert!((700_001..=1 << 20).contains(&hole), "{hole}");
     }
 
     #[test]

@@ -172,6 +172,11 @@ impl MappedFile {
         self.file.next_data(at)
     }
 
+    /// Where the data at `at` ends; the file's length where that is not known.
+    pub fn next_hole(&self, at: usize) -> io::Result<usize> {
+        self.file.next_hole(at)
+    }
+
     /// Takes back everything from `published` on and leaves zeros there.
     pub fn truncate(&mut self, published: usize) -> io::Result<()> {
         assert!(

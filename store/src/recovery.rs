@@ -39,6 +39,7 @@
 //! queue's next record in the log contradicts it.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -511,14 +512,10 @@ impl Recovery<'_> {
         from: usize,
         is_accepted: impl Fn(&Record<'_>) -> bool,
     ) -> io::Result<Option<u64>> {
-        const PIECE_BYTES: usize = 1 << 20;
         let bytes = file.bytes(0..file.size()).unwrap_or(&[]);
-        let mut at = from;
-        while at < bytes.len() {
-            // Holes are skipped without reading them; a record may begin in the bytes before the data.
-            at = at.max(file.next_data(at)?.saturating_sub(MAGIC_AT));
-            let piece_end = (at + PIECE_BYTES).min(bytes.len());
-            for candidate in at..piece_end {
+        for data in data_from(file, from)? {
+            // A record may begin in the bytes before the data.
+            for candidate in data.start.saturating_sub(MAGIC_AT).max(from)..data.end {
                 let magic = u32_at(bytes, candidate + MAGIC_AT);
                 if !matches!(magic, Some(MAGIC_V1 | MAGIC_V2)) {
                     continue;
@@ -530,7 +527,6 @@ impl Recovery<'_> {
                     return Ok(Some(position));
                 }
             }
-            at = piece_end;
         }
         Ok(None)
     }
@@ -678,6 +674,22 @@ fn is_torn(record: &Record<'_>, at: usize) -> bool {
     let ends = (first_end..properties.len()).step_by(SECTOR_BYTES);
     let is_zero_before = |end: usize| end > 0 && properties[end - 1] == 0;
     record.topic.contains('\0') || ends.chain([properties.len()]).any(is_zero_before)
+}
+
+/// The parts of a file, from a place on, that may hold anything but zeros. All of them are asked for before one is read:
+/// reading through the mapping makes data of a hole's pages.
+fn data_from(file: &MappedFile, from: usize) -> io::Result<Vec<Range<usize>>> {
+    let mut parts = Vec::new();
+    let mut at = from;
+    while at < file.size() {
+        let start = file.next_data(at)?.max(at);
+        if start >= file.size() {
+            break;
+        }
+        at = file.next_hole(start)?.max(start + 1);
+        parts.push(start..at.min(file.size()));
+    }
+    Ok(parts)
 }
 
 /// The first record of a file, without its checksum: for choosing a file.

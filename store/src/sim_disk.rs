@@ -599,6 +599,14 @@ impl DiskFile for SimFile {
         }
     }
 
+    fn next_hole(&self, at: usize) -> io::Result<usize> {
+        match rustix::fs::seek(&self.inode.written, SeekFrom::Hole(at as u64)) {
+            Ok(found) => usize::try_from(found).map_err(io::Error::other),
+            Err(Errno::NXIO) => Ok(self.inode.length),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn flush(&self, range: Range<usize>) -> io::Result<()> {
         if range.is_empty() {
             return Ok(());

@@ -103,7 +103,7 @@ pub fn after_step(world: &mut World, expect: &Expect, sent: Option<Sent>) -> Res
     model.log_min = state.commit_log_min.0;
     model.flushed = state.flushed.0;
     model.dispatched = state.dispatched.0;
-    model.power_is_failing = world.power_is_failing;
+    model.may_be_half_dispatched |= world.power_is_failing;
     if let Some(sent) = sent {
         take_answer_of_send(world, sent, places)?;
     }
@@ -228,13 +228,13 @@ fn matching<'a>(model: &'a Model, pull: &'a ParkedPull) -> impl Iterator<Item = 
     })
 }
 
-/// The record in whose dispatch the power may have failed: it may be in its queue, and not in the index yet.
+/// The record in whose dispatch the disk may have failed: it may be in its queue, and not in the index yet.
 fn half_dispatched<'a>(model: &'a Model, pull: &ParkedPull) -> Option<&'a Logged> {
     let record = model.at(model.dispatched)?;
     let is_wanted = record.queue == pull.queue
         && u64::try_from(pull.offset).unwrap_or(0) <= record.queue_offset
         && pull.tag.is_none_or(|tag| record.property(name::TAGS) == tag);
-    (model.power_is_failing && is_wanted).then_some(record)
+    (model.may_be_half_dispatched && is_wanted).then_some(record)
 }
 
 /// Whether a pull got what it must get.
@@ -568,6 +568,7 @@ fn adopt_state(world: &mut World) {
     model.flushed = state.flushed.0;
     model.dispatched = state.dispatched.0;
     model.resets.extend(std::mem::take(&mut model.told_resets));
+    model.may_be_half_dispatched = false;
     model.unanswered.clear();
     model.parked.clear();
 }

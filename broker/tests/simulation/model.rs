@@ -155,8 +155,8 @@ pub struct Model {
     /// Below this, the broker said, everything is on disk.
     pub flushed: u64,
     pub dispatched: u64,
-    /// From some operation on nothing reaches the disk, so that anything may have ended halfway.
-    pub power_is_failing: bool,
+    /// A dispatch may have failed in the middle of a record, and was not tried again since.
+    pub may_be_half_dispatched: bool,
     /// Records whose sender was told that they are on disk.
     pub promised: BTreeSet<u64>,
     /// Requests that wait for the disk, by connection and opaque.

@@ -137,6 +137,9 @@ impl DiskFile for FaultyFile {
     fn next_data(&self, at: usize) -> io::Result<usize> {
         self.inner.next_data(at)
     }
+    fn next_hole(&self, at: usize) -> io::Result<usize> {
+        self.inner.next_hole(at)
+    }
     fn flush(&self, _range: Range<usize>) -> io::Result<()> {
         self.faults.flushes.fetch_add(1, Ordering::SeqCst);
         if self.faults.fails_flush.load(Ordering::SeqCst) {

@@ -46,6 +46,7 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
                 world.model.dispatched == reached,
                 "dispatch stopped before {reached}"
             );
+            world.model.may_be_half_dispatched = false;
         }
         Tick::PullExpiry => checks::no_pull_is_overdue(world)?,
         Tick::Persist => {
