@@ -68,11 +68,12 @@ impl FullDisk<'_> {
 
     /// Use over `diskSpaceWarningLevelRatio`: refused before anything fails.
     fn over_the_ratio(&mut self) {
-        let broker = self.start("200");
+        let broker = self.start("50");
         let mut wire = Wire::connect(broker.address()).expect("the broker accepts connections");
         wire.create_topic(TOPIC, QUEUES);
         assert!(self.send_until(&broker, |acked, _| acked > 200));
-        let filler = self.mount.fill(1 << 20);
+        // Over the ratio, with room for what is sent until somebody looks.
+        let filler = self.mount.fill(4 << 20);
         assert!(self.send_until(&broker, |_, refused| refused));
         self.require_refused(&["%", "disk"]);
         self.require_all(&broker);
