@@ -59,7 +59,8 @@ impl PopProgress {
     }
 }
 
-/// Moves the offsets of groups behind what the checkpoints since the last writing say was popped.
+/// Moves the offsets of groups behind what the checkpoints since the last writing say was popped, since ever if a crash came
+/// before the first. What the Java broker wrote is taken as it is.
 pub fn recover(store: &Store, log: &ReviveLog, offsets: &ConsumerOffsets) {
     let Some(written_ms) = offsets.written_ms() else {
         return;

@@ -57,7 +57,7 @@ pub struct ConsumerOffsets {
     clock: Arc<dyn Clock>,
     config: Arc<Live<BrokerConfig>>,
     lmq_enabled: bool,
-    /// When the file that was read was written, ms.
+    /// As [`ConsumerOffsets::written_ms`] gives it.
     written_ms: Option<i64>,
     flush_log: OnceLock<FlushLog>,
 }
@@ -90,7 +90,7 @@ impl ConsumerOffsets {
     ) -> anyhow::Result<ConsumerOffsets> {
         let lmq_enabled = store_config.enable_lmq;
         let plain = config_dir.file(FILE_NAME);
-        let (file, saved) = if lmq_enabled {
+        let (file, saved): (TableFile, Option<ConsumerOffsetFile>) = if lmq_enabled {
             let lmq = config_dir.file(LMQ_FILE_NAME);
             // LMQ was switched on after the broker had consumers: their offsets are in the other file.
             let saved = match lmq.load(clock.wall_ms())? {
@@ -111,7 +111,7 @@ impl ConsumerOffsets {
             clock,
             config,
             lmq_enabled,
-            written_ms: None,
+            written_ms: saved.as_ref().map_or(Some(0), |saved| saved.written_time),
             flush_log: OnceLock::new(),
         };
         offsets.fill(saved.unwrap_or_default());
@@ -124,13 +124,13 @@ impl ConsumerOffsets {
         let _ = self.flush_log.set(Box::new(flush_log));
     }
 
-    /// When the file that was read was written, ms; `None` when there was none, or the Java broker wrote it.
+    /// When the file that was read was written, ms: at 0 when there was none, for then no offset was ever written. `None`
+    /// when the Java broker wrote it.
     pub fn written_ms(&self) -> Option<i64> {
         self.written_ms
     }
 
     fn fill(&mut self, saved: ConsumerOffsetFile) {
-        self.written_ms = saved.written_time;
         *self
             .version
             .get_mut()
@@ -584,6 +584,7 @@ mod tests {
             (offsets.written_ms(), home.consumer_offsets().written_ms()),
             (None, written_time)
         );
+        assert_eq!(Home::empty().consumer_offsets().written_ms(), Some(0));
     }
 
     #[test]
