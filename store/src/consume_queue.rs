@@ -21,7 +21,17 @@
 //! A filler (offset 0, size 0x7FFFFFFF, tags code 0) stands where a message is missing: before the first message
 //! of a queue whose beginning is gone, and for a message that was lost to damage.
 //!
-//! What is kept for each queue is small: its files are mapped when used, and unmapped by [`OpenFiles`].
+//! What is kept for each queue is small, since there may be a million:
+//!
+//! ```text
+//!   0            flushed             in files                 end
+//!   | on disk    | written, not      | tail: in memory only,  |
+//!   |            | yet synced        | at most a page         |
+//! ```
+//!
+//! Appending is a copy into the tail. The tail is written when it is full, before a flush, and when all tails together
+//! take too much memory: a hot queue pays for one write a page, a cold one for one write a flush. Files are mapped only
+//! to be read, and unmapped by [`OpenFiles`]. What a killed process had in tails is dispatched again from the log.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,6 +51,10 @@ use crate::record::format::{u32_at, u64_at};
 pub const SIMPLE_ENTRY_BYTES: usize = 20;
 /// Bytes of a batch entry.
 pub const BATCH_ENTRY_BYTES: usize = 46;
+
+/// What a queue keeps in memory before it writes: whole entries of about a page.
+const TAIL_BYTES: usize = 4096;
+const PAGE_BYTES: u64 = 4096;
 
 const FILLER_SIZE: u32 = i32::MAX.unsigned_abs();
 const NOT_COMPACTED: i32 = -1;
@@ -90,14 +104,18 @@ pub struct ConsumeQueue {
     begin: AtomicU64,
     min_offset: AtomicU64,
     is_dirty: AtomicBool,
-    /// A leaf: nothing else is locked while it is held.
+    /// Only the lists of the queue's context are locked while it is held.
     files: Mutex<QueueFiles>,
 }
 
 #[derive(Debug, Default)]
 struct QueueFiles {
-    /// Positions at which the first and the last file begin; `None` before the first entry.
+    /// Positions at which the first and the last file begin; `None` before there is one.
     range: Option<(u64, u64)>,
+    /// The last entries, which are in no file yet; all of one file.
+    tail: Vec<u8>,
+    /// No entry from `begin` on points below this; `None` when nobody looked yet.
+    min_physical: Option<u64>,
     /// End of the last entry's record.
     max_physical: u64,
     /// Everything before this position is on disk.
@@ -118,9 +136,21 @@ struct OpenFile {
 #[derive(Debug)]
 pub struct EntryRun {
     kind: QueueKind,
-    file: Arc<MappedFile>,
-    at: usize,
-    end: usize,
+    position: u64,
+    end: u64,
+    /// Has the entries before the tail's.
+    file: Option<Arc<MappedFile>>,
+    /// A copy of the entries before `end` that are in no file yet.
+    tail: SmallVec<[u8; 512]>,
+}
+
+/// Entries of a queue that are written and have to be synced.
+#[derive(Debug)]
+pub struct Unsynced {
+    queue: Arc<ConsumeQueue>,
+    from: u64,
+    to: u64,
+    has_new_names: bool,
 }
 
 impl ConsumeQueue {
@@ -176,7 +206,7 @@ impl ConsumeQueue {
 
     /// Whether there is no entry at all.
     pub fn is_empty(&self) -> bool {
-        self.lock().range.is_none()
+        self.lock().is_empty()
     }
 
     /// End of the last entry's record in the log.
@@ -184,21 +214,45 @@ impl ConsumeQueue {
         self.lock().max_physical
     }
 
-    /// The entries from a position to the end of its file; `None` when there is no entry at it.
+    /// The entries from a position on, of one file at most; `None` when there is no entry at it.
     pub fn run_from(self: &Arc<Self>, context: &QueueContext, position: u64) -> io::Result<Option<EntryRun>> {
-        if position >= self.end() {
-            return Ok(None);
-        }
         let start = position - position % context.file_size(self.kind);
-        let Some(file) = self.file(context, start)? else {
-            return Ok(None);
+        let (run, opened) = {
+            let mut files = self.lock();
+            // Under the lock it does not move.
+            let end = self.end();
+            if position >= end || files.is_deleted {
+                return Ok(None);
+            }
+            let in_files = files.in_files(end);
+            let opened_before = files.open.len();
+            let file = match files.range {
+                _ if position >= in_files => None,
+                Some((first, last)) if (first..=last).contains(&start) => {
+                    Some(self.open_file(context, &mut files, start)?)
+                }
+                _ => return Ok(None),
+            };
+            let file_end = start + context.file_size(self.kind);
+            let mut run = EntryRun {
+                kind: self.kind,
+                position,
+                end: in_files.min(file_end),
+                file,
+                tail: SmallVec::new(),
+            };
+            // The tail is copied for those who are about to reach it.
+            if in_files < file_end && in_files.saturating_sub(position) <= TAIL_BYTES as u64 {
+                let known = index(position.saturating_sub(in_files));
+                run.tail.extend_from_slice(&files.tail[known..]);
+                run.end = end;
+            }
+            (run, files.open.len() > opened_before)
         };
-        Ok(Some(EntryRun {
-            kind: self.kind,
-            at: index(position - start),
-            end: file.published(),
-            file,
-        }))
+        if opened {
+            context.open_files.opened(self);
+        }
+        Ok(Some(run))
     }
 
     /// The entry at a position.
@@ -259,13 +313,12 @@ impl ConsumeQueue {
         end: u64,
     ) -> io::Result<Option<(u64, QueueEntry)>> {
         let unit = self.kind.entry_bytes_u64();
-        let file_size = context.file_size(self.kind);
         let mut position = from;
         while position < end {
             let Some(run) = self.run_from(context, position)? else {
                 return Ok(None);
             };
-            let run_from = position;
+            let run_end = run.end;
             for entry in run {
                 if position >= end {
                     return Ok(None);
@@ -276,7 +329,7 @@ impl ConsumeQueue {
                 position += unit;
             }
             // The run ended at an entry that is none: damage, to be passed like a filler.
-            if position == run_from || !position.is_multiple_of(file_size) {
+            if position < run_end {
                 position += unit;
             }
         }
@@ -286,24 +339,25 @@ impl ConsumeQueue {
     /// Appends an entry after the last. In a simple queue its queue offset must be the queue's end, or lie beyond it:
     /// then fillers stand for what is missing.
     pub fn append(self: &Arc<Self>, context: &QueueContext, new: &NewEntry) -> io::Result<()> {
-        let opened = {
+        {
             let mut files = self.lock();
             if files.is_deleted {
                 return Ok(());
             }
-            let opened_before = files.open.len();
-            match self.kind {
-                QueueKind::Simple => self.append_simple(context, &mut files, new)?,
-                QueueKind::Batch => self.append_unit(context, &mut files, &encode_batch(new))?,
-            }
+            let capacity = files.tail.capacity();
+            let appended = match self.kind {
+                QueueKind::Simple => self.append_simple(context, &mut files, new),
+                QueueKind::Batch => self.append_unit(context, &mut files, &encode_batch(new)),
+            };
+            context.buffered(capacity, files.tail.capacity());
+            appended?;
             files.max_physical = new.entry.physical_offset.0 + u64::from(new.entry.size_bytes);
-            files.open.len() > opened_before
-        };
+            if self.end() - files.flushed >= PAGE_BYTES {
+                context.note_full_page();
+            }
+        }
         let next = new.entry.queue_offset.0 + u64::from(new.entry.message_count);
         self.max_offset.store(next, Ordering::Release);
-        if opened {
-            context.open_files.opened(self);
-        }
         self.mark_dirty(context);
         Ok(())
     }
@@ -315,8 +369,10 @@ impl ConsumeQueue {
         new: &NewEntry,
     ) -> io::Result<()> {
         let position = new.entry.queue_offset.0 * SIMPLE_ENTRY_BYTES as u64;
-        if files.range.is_none() {
+        if files.is_empty() {
             let start = position - position % context.file_size(self.kind);
+            files.flushed = start;
+            files.min_physical = Some(new.entry.physical_offset.0);
             self.end.store(start, Ordering::Release);
             self.begin.store(position, Ordering::Release);
             self.min_offset.store(new.entry.queue_offset.0, Ordering::Release);
@@ -335,64 +391,73 @@ impl ConsumeQueue {
 
     fn append_unit(&self, context: &QueueContext, files: &mut QueueFiles, unit: &[u8]) -> io::Result<()> {
         let end = self.end();
-        let file_size = context.file_size(self.kind);
-        let start = end - end % file_size;
-        let file = match files.range {
-            Some((_, last)) if last == start => self.open_file(context, files, start)?,
-            _ => self.create_file(context, files, start)?,
-        };
-        let mut writer = file
-            .writer()
-            .ok_or_else(|| io::Error::other("a second writer of a queue"))?;
-        reserve_for(&file, writer.position() + unit.len())?;
-        writer.write(unit);
-        writer.publish();
+        let is_full = files.tail.len() + unit.len() > TAIL_BYTES;
+        if is_full || end.is_multiple_of(context.file_size(self.kind)) {
+            self.write_tail(context, files)?;
+        }
+        files.tail.extend_from_slice(unit);
         self.end.store(end + unit.len() as u64, Ordering::Release);
         Ok(())
     }
 
-    fn create_file(
-        &self,
-        context: &QueueContext,
-        files: &mut QueueFiles,
-        start: u64,
-    ) -> io::Result<Arc<MappedFile>> {
-        let directory = self.directory(context);
-        context.disk.create_dir_all(&directory)?;
-        let path = directory.join(file_name(start));
-        // Left over from an attempt that failed later, or from a queue that was deleted: nothing points into it.
-        context.disk.remove_file(&path)?;
-        let file = MappedFile::create(&*context.disk, &path, start, index(context.file_size(self.kind)))?;
-        let file = Arc::new(file);
-        if files.range.is_none() {
-            files.flushed = start;
+    /// Writes the tail into its file, making that if need be. When it fails, the tail stays.
+    fn write_tail(&self, context: &QueueContext, files: &mut QueueFiles) -> io::Result<()> {
+        if files.tail.is_empty() {
+            return Ok(());
         }
-        files.range = Some((files.range.map_or(start, |(first, _)| first), start));
-        files.has_new_names = true;
-        files.open.push(OpenFile {
-            file: Arc::clone(&file),
-            is_used: true,
-        });
-        Ok(file)
+        let from = files.in_files(self.end());
+        let file_size = context.file_size(self.kind);
+        let start = from - from % file_size;
+        let at = index(from - start);
+        let path = self.directory(context).join(file_name(start));
+        let has_file = files.range.is_some_and(|(_, last)| last >= start);
+        match has_file.then(|| context.disk.write_at(&path, at, &files.tail, None)) {
+            // Somebody took it away: what it held is lost, what comes must not wait for it.
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_file(context, files, start)?;
+            }
+            Some(written) => written?,
+            None => self.make_file(context, files, start)?,
+        }
+        if let Some(open) = files.open.iter().find(|open| open.file.start() == start) {
+            open.file.note_written(at + files.tail.len());
+        }
+        files.tail.clear();
+        Ok(())
     }
 
-    fn file(self: &Arc<Self>, context: &QueueContext, start: u64) -> io::Result<Option<Arc<MappedFile>>> {
-        let (file, opened) = {
-            let mut files = self.lock();
-            match files.range {
-                Some((first, last)) if (first..=last).contains(&start) && !files.is_deleted => {}
-                _ => return Ok(None),
-            }
-            let opened_before = files.open.len();
-            (
-                self.open_file(context, &mut files, start)?,
-                files.open.len() > opened_before,
-            )
-        };
-        if opened {
-            context.open_files.opened(self);
+    /// Makes the file at `start` with the tail in it.
+    fn make_file(&self, context: &QueueContext, files: &mut QueueFiles, start: u64) -> io::Result<()> {
+        let directory = self.directory(context);
+        let path = directory.join(file_name(start));
+        context.disk.create_dir_all(&directory)?;
+        // Left over from an attempt that failed later, or from a queue that was deleted: nothing points into it.
+        context.disk.remove_file(&path)?;
+        let at = index(files.in_files(self.end()) - start);
+        let length = index(context.file_size(self.kind));
+        context.disk.write_at(&path, at, &files.tail, Some(length))?;
+        files.range = Some((files.range.map_or(start, |(first, _)| first), start));
+        files.has_new_names = true;
+        Ok(())
+    }
+
+    /// Writes the tail and gives back its memory.
+    fn release_tail(&self, context: &QueueContext, files: &mut QueueFiles) -> io::Result<()> {
+        let written = self.write_tail(context, files);
+        if written.is_ok() {
+            let tail = std::mem::take(&mut files.tail);
+            context.buffered(tail.capacity(), 0);
         }
-        Ok(Some(file))
+        written
+    }
+
+    /// Writes what is only in memory, without syncing it.
+    pub(crate) fn write_out(&self, context: &QueueContext) -> io::Result<()> {
+        let mut files = self.lock();
+        if files.is_deleted {
+            return Ok(());
+        }
+        self.release_tail(context, &mut files)
     }
 
     fn open_file(
@@ -405,7 +470,7 @@ impl ConsumeQueue {
             open.is_used = true;
             return Ok(Arc::clone(&open.file));
         }
-        let published = (self.end() - start).min(context.file_size(self.kind));
+        let published = (files.in_files(self.end()) - start).min(context.file_size(self.kind));
         let path = self.directory(context).join(file_name(start));
         let file = Arc::new(MappedFile::open(&*context.disk, &path, start, index(published))?);
         files.open.push(OpenFile {
@@ -422,42 +487,40 @@ impl ConsumeQueue {
         !files.open.is_empty()
     }
 
-    /// Gets entries to the disk; without `thorough` only when there are `least_pages` of them. A queue that keeps some
-    /// marks itself dirty again.
-    pub fn flush(
+    /// Writes the entries that are to be synced; without `thorough` only when there are `least_pages` of them. `None`
+    /// when there is nothing to sync. A queue that keeps some marks itself dirty again.
+    pub fn begin_flush(
         self: &Arc<Self>,
         context: &QueueContext,
         least_pages: u64,
         thorough: bool,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Unsynced>> {
         // Before the end is read: what comes later marks the queue again.
         self.is_dirty.store(false, Ordering::Release);
-        let end = self.end();
-        let (flushed, has_new_names) = {
-            let mut files = self.lock();
-            let least_bytes = if thorough { 1 } else { least_pages.max(1) * 4096 };
-            if files.is_deleted || end <= files.flushed {
-                return Ok(());
-            }
-            if end - files.flushed < least_bytes {
-                self.mark_dirty(context);
-                return Ok(());
-            }
-            (files.flushed, std::mem::take(&mut files.has_new_names))
-        };
-        let result = self.flush_range(context, flushed, end, has_new_names);
         let mut files = self.lock();
-        if files.is_deleted {
-            return Ok(());
+        let (from, to) = (files.flushed, self.end());
+        if files.is_deleted || to <= from {
+            return Ok(None);
         }
-        match &result {
-            Ok(()) => files.flushed = files.flushed.max(end),
-            Err(_) => {
-                files.has_new_names |= has_new_names;
-                self.mark_dirty(context);
-            }
+        let least_bytes = if thorough {
+            1
+        } else {
+            least_pages.max(1) * PAGE_BYTES
+        };
+        if to - from < least_bytes {
+            self.mark_dirty(context);
+            return Ok(None);
         }
-        result
+        if let Err(error) = self.release_tail(context, &mut files) {
+            self.mark_dirty(context);
+            return Err(error);
+        }
+        Ok(Some(Unsynced {
+            queue: Arc::clone(self),
+            from,
+            to,
+            has_new_names: std::mem::take(&mut files.has_new_names),
+        }))
     }
 
     pub(crate) fn mark_dirty(self: &Arc<Self>, context: &QueueContext) {
@@ -466,39 +529,14 @@ impl ConsumeQueue {
         }
     }
 
-    fn flush_range(
-        self: &Arc<Self>,
-        context: &QueueContext,
-        from: u64,
-        to: u64,
-        has_new_names: bool,
-    ) -> io::Result<()> {
-        let file_size = context.file_size(self.kind);
-        let mut position = from;
-        while position < to {
-            let start = position - position % file_size;
-            let end = to.min(start + file_size);
-            if let Some(file) = self.file(context, start)? {
-                // Queues are made with one page in mind: flush whole pages from the one last written to.
-                let first = index(position - start) / 4096 * 4096;
-                file.flush(first..index(end - start))?;
-            }
-            position = end;
-        }
-        if has_new_names {
-            let directory = self.directory(context);
-            for directory in directory.ancestors().take(3) {
-                context.disk.sync_dir(directory)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Moves the minimum to the first message whose record begins at or above `log_min`, and deletes the files before
     /// it, but never the last. Returns how many.
     pub fn correct_min(self: &Arc<Self>, context: &QueueContext, log_min: u64) -> io::Result<usize> {
-        if self.is_empty() {
-            return Ok(0);
+        {
+            let files = self.lock();
+            if files.is_empty() || files.min_physical.is_some_and(|least| least >= log_min) {
+                return Ok(0);
+            }
         }
         let begin = self.partition_point(context, |entry| entry.physical_offset.0 < log_min)?;
         let min_offset = match self.kind {
@@ -508,6 +546,8 @@ impl ConsumeQueue {
                 first.map_or_else(|| self.max_offset(), |entry| entry.queue_offset.0)
             }
         };
+        let first = self.entry_at(context, begin)?;
+        self.lock().min_physical = first.map(|entry| entry.physical_offset.0);
         self.begin.store(begin, Ordering::Release);
         self.min_offset.store(min_offset, Ordering::Release);
         let mut removed = 0;
@@ -535,6 +575,7 @@ impl ConsumeQueue {
             let mut files = self.lock();
             files.is_deleted = true;
             files.open.clear();
+            context.buffered(std::mem::take(&mut files.tail).capacity(), 0);
             files.range.take()
         };
         let directory = self.directory(context);
@@ -642,6 +683,41 @@ impl ConsumeQueue {
         Ok(Some(queue))
     }
 
+    /// A queue as it was at a clean stop.
+    pub fn restored(kind: QueueKind, topic: Arc<str>, queue_id: i32, ends: Ends) -> Self {
+        Self {
+            end: AtomicU64::new(ends.end),
+            max_offset: AtomicU64::new(ends.max_offset),
+            begin: AtomicU64::new(ends.begin),
+            min_offset: AtomicU64::new(ends.min_offset),
+            files: Mutex::new(QueueFiles {
+                range: Some((ends.first, ends.last)),
+                min_physical: ends.min_physical,
+                max_physical: ends.max_physical,
+                flushed: ends.end,
+                ..QueueFiles::default()
+            }),
+            ..Self::new(kind, topic, queue_id)
+        }
+    }
+
+    /// What [`ConsumeQueue::restored`] needs; `None` when there is no entry, or one that is not on disk.
+    pub fn ends(&self) -> Option<Ends> {
+        let files = self.lock();
+        let (first, last) = files.range?;
+        let end = self.end();
+        (files.flushed == end && files.tail.is_empty()).then(|| Ends {
+            first,
+            last,
+            begin: self.begin(),
+            end,
+            min_offset: self.min_offset(),
+            max_offset: self.max_offset(),
+            min_physical: files.min_physical,
+            max_physical: files.max_physical,
+        })
+    }
+
     /// The newest file whose first entry points below `limit`, so that all entries before it do; else the oldest.
     fn newest_below(&self, context: &QueueContext, starts: &[u64], limit: u64) -> io::Result<usize> {
         let directory = self.directory(context);
@@ -666,12 +742,17 @@ impl ConsumeQueue {
 
     /// Takes away every entry whose record begins at or above `limit`. Whether any entry is left.
     pub fn cut_physical(self: &Arc<Self>, context: &QueueContext, limit: u64) -> io::Result<bool> {
-        let Some((first, last)) = self.lock().range else {
+        let range = {
+            let mut files = self.lock();
+            if files.is_empty() || files.max_physical <= limit {
+                return Ok(!files.is_empty());
+            }
+            self.release_tail(context, &mut files)?;
+            files.range
+        };
+        let Some((first, last)) = range else {
             return Ok(false);
         };
-        if self.max_physical() <= limit {
-            return Ok(true);
-        }
         let unit = self.kind.entry_bytes_u64();
         self.begin.store(first, Ordering::Release);
         let mut end = self.partition_point(context, |entry| entry.physical_offset.0 < limit)?;
@@ -710,6 +791,7 @@ impl ConsumeQueue {
         MappedFile::open(&*context.disk, &path, new_last, index(file_size))?
             .truncate(index(end - new_last))?;
         files.range = Some((first, new_last));
+        files.min_physical = None;
         files.max_physical = last_entry.physical_offset.0 + u64::from(last_entry.size_bytes);
         // The cut itself must reach the disk before the checkpoint may pass it.
         files.flushed = files.flushed.min(end - unit);
@@ -720,6 +802,65 @@ impl ConsumeQueue {
         drop(files);
         self.mark_dirty(context);
         Ok(true)
+    }
+}
+
+/// What is known of a queue whose entries are all on disk; see [`crate::clean_stop`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Positions at which the first and the last file begin.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// As in [`ConsumeQueue`].
+    pub(crate) begin: u64,
+    pub(crate) end: u64,
+    pub(crate) min_offset: u64,
+    pub(crate) max_offset: u64,
+    pub(crate) min_physical: Option<u64>,
+    pub(crate) max_physical: u64,
+}
+
+impl Ends {
+    /// How many numbers they are.
+    pub const NUMBERS: usize = 8;
+
+    /// As numbers, most of them small.
+    pub fn to_numbers(self) -> [u64; Self::NUMBERS] {
+        [
+            self.first,
+            self.last - self.first,
+            self.begin - self.first,
+            self.end - self.last,
+            self.min_offset,
+            self.max_offset,
+            self.min_physical.map_or(0, |least| least + 1),
+            self.max_physical,
+        ]
+    }
+
+    /// The reverse of [`Ends::to_numbers`].
+    pub fn from_numbers(numbers: [u64; Self::NUMBERS]) -> Self {
+        let [
+            first,
+            to_last,
+            to_begin,
+            to_end,
+            min_offset,
+            max_offset,
+            min_physical,
+            max_physical,
+        ] = numbers;
+        let last = first.wrapping_add(to_last);
+        Self {
+            first,
+            last,
+            begin: first.wrapping_add(to_begin),
+            end: last.wrapping_add(to_end),
+            min_offset,
+            max_offset,
+            min_physical: min_physical.checked_sub(1),
+            max_physical,
+        }
     }
 }
 
@@ -759,17 +900,75 @@ struct Tail {
     max_physical: u64,
 }
 
+impl QueueFiles {
+    fn is_empty(&self) -> bool {
+        self.range.is_none() && self.tail.is_empty()
+    }
+
+    /// Where the tail begins, in a queue that ends at `end`.
+    fn in_files(&self, end: u64) -> u64 {
+        end - self.tail.len() as u64
+    }
+}
+
+impl Unsynced {
+    /// Gets the entries to the disk, file by file.
+    pub fn sync(&self, context: &QueueContext) -> io::Result<()> {
+        let file_size = context.file_size(self.queue.kind);
+        let directory = self.queue.directory(context);
+        let first = self.from - self.from % file_size;
+        for start in (first..self.to).step_by(index(file_size)) {
+            let is_there = {
+                let files = self.queue.lock();
+                !files.is_deleted && files.range.is_some_and(|(first, _)| first <= start)
+            };
+            if is_there {
+                context.disk.sync_file(&directory.join(file_name(start)))?;
+            }
+        }
+        if self.has_new_names {
+            for directory in directory.ancestors().take(3) {
+                context.disk.sync_dir(directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that the entries are on disk, or that they have to be synced again.
+    pub fn finish(self, context: &QueueContext, is_synced: bool) {
+        let mut files = self.queue.lock();
+        if files.is_deleted {
+            return;
+        }
+        if is_synced {
+            files.flushed = files.flushed.max(self.to);
+        } else {
+            files.has_new_names |= self.has_new_names;
+            context.note_full_page();
+            self.queue.mark_dirty(context);
+        }
+    }
+}
+
 impl Iterator for EntryRun {
     type Item = QueueEntry;
 
     fn next(&mut self) -> Option<QueueEntry> {
+        if self.position >= self.end {
+            return None;
+        }
         let unit = self.kind.entry_bytes();
-        let bytes = self
-            .file
-            .bytes(self.at..self.at + unit)
-            .filter(|_| self.at < self.end)?;
-        let entry = decode_entry(self.kind, bytes, self.file.start() + self.at as u64)?;
-        self.at += unit;
+        let tail_start = self.end - self.tail.len() as u64;
+        let bytes = if self.position < tail_start {
+            let file = self.file.as_ref()?;
+            let at = index(self.position - file.start());
+            file.bytes(at..at + unit)?
+        } else {
+            let at = index(self.position - tail_start);
+            self.tail.get(at..at + unit)?
+        };
+        let entry = decode_entry(self.kind, bytes, self.position)?;
+        self.position += unit as u64;
         Some(entry)
     }
 }
@@ -878,15 +1077,6 @@ fn filler() -> [u8; SIMPLE_ENTRY_BYTES] {
         tags_code: 0,
         message_count: 1,
     })
-}
-
-/// Room is found in growing pieces: a million small queues must not take 6 MB each.
-fn reserve_for(file: &MappedFile, end: usize) -> io::Result<()> {
-    if end > file.reserved() {
-        let piece = end.clamp(4096, 256 * 1024);
-        file.reserve((end + piece).next_multiple_of(4096))?;
-    }
-    Ok(())
 }
 
 /// A place inside one file: files are mapped, so it fits.

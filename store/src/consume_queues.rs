@@ -6,11 +6,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dashmap::DashMap;
 use smallvec::SmallVec;
 
+use crate::clean_stop::{CleanStop, TopicEnds};
 use crate::config::MessageStoreConfig;
 use crate::consume_queue::{
     BATCH_ENTRY_BYTES, ConsumeQueue, NewEntry, QueueKind, SIMPLE_ENTRY_BYTES, Stopped,
@@ -18,6 +20,13 @@ use crate::consume_queue::{
 use crate::disk::Disk;
 use crate::mapped_file_queue::list_files;
 use crate::store::OpenError;
+
+/// Most memory of all queues' tails; beyond it they are written, some at a time.
+const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
+const WRITTEN_AT_A_TIME: usize = 256;
+
+/// With more queues than this to be synced, one sync of the file system costs less than one for each.
+const SYNCED_ONE_BY_ONE: usize = 64;
 
 /// Most queues with mapped files. The kernel's default limit of mappings is 65530 for the whole process.
 const MAX_OPEN_QUEUES: usize = 16_384;
@@ -27,10 +36,23 @@ const MAX_OPEN_QUEUES: usize = 16_384;
 pub struct QueueContext {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) open_files: OpenFiles,
+    store_root: PathBuf,
     simple: Place,
     batch: Place,
-    /// Queues with entries that are not on disk, each once.
-    dirty: Mutex<Vec<Arc<ConsumeQueue>>>,
+    dirty: Mutex<Dirty>,
+    /// Memory of all tails, and its limit.
+    buffered_bytes: AtomicUsize,
+    max_buffered_bytes: usize,
+    /// Some queue has a page or more that is not on disk.
+    has_full_page: AtomicBool,
+}
+
+/// Queues with entries that are not on disk, each once.
+#[derive(Debug, Default)]
+struct Dirty {
+    queues: Vec<Arc<ConsumeQueue>>,
+    /// Whose tail is written next when tails take too much memory.
+    next_to_write: usize,
 }
 
 #[derive(Debug)]
@@ -50,7 +72,7 @@ pub struct ConsumeQueues {
 }
 
 impl ConsumeQueues {
-    /// Loads what the queues' directories hold.
+    /// Takes the queues as they were at a clean stop, or else loads what their directories hold.
     pub fn load(
         config: &MessageStoreConfig,
         disk: &Arc<dyn Disk>,
@@ -60,6 +82,15 @@ impl ConsumeQueues {
             context: QueueContext::new(config, disk),
             topics: DashMap::default(),
         };
+        let root = config.root();
+        let noted = queues
+            .clean_stop()
+            .take()
+            .map_err(OpenError::io("read what the last stop left in", &root))?;
+        if let Some(topics) = noted.filter(|_| stopped == Stopped::Cleanly) {
+            queues.restore(topics);
+            return Ok(queues);
+        }
         for (kind, size_key) in [
             (QueueKind::Simple, "mappedFileSizeConsumeQueue"),
             (QueueKind::Batch, "mapperFileSizeBatchConsumeQueue"),
@@ -69,10 +100,46 @@ impl ConsumeQueues {
         Ok(queues)
     }
 
+    fn restore(&self, topics: Vec<TopicEnds>) {
+        for TopicEnds { topic, kind, queues } in topics {
+            let restored = |(id, ends)| Arc::new(ConsumeQueue::restored(kind, Arc::clone(&topic), id, ends));
+            let queues = queues.into_iter().map(restored).collect();
+            self.topics.insert(topic, queues);
+        }
+    }
+
+    /// Where a clean stop notes the queues.
+    pub fn clean_stop(&self) -> CleanStop<'_> {
+        let kinds = [QueueKind::Simple, QueueKind::Batch];
+        CleanStop {
+            disk: &*self.context.disk,
+            root: self.context.store_root.clone(),
+            file_sizes: kinds.map(|kind| self.context.file_size(kind)),
+        }
+    }
+
+    /// What a clean stop notes: all queues; `None` when one has something that is not on disk.
+    pub fn ends(&self) -> Option<Vec<TopicEnds>> {
+        let ends_of = |queue: &Arc<ConsumeQueue>| Some((queue.queue_id(), queue.ends()?));
+        self.topics
+            .iter()
+            .filter(|entry| !entry.value().is_empty())
+            .map(|entry| {
+                let with_entries = entry.value().iter().filter(|queue| !queue.is_empty());
+                Some(TopicEnds {
+                    topic: Arc::clone(entry.key()),
+                    kind: entry.value()[0].kind(),
+                    queues: with_entries.map(ends_of).collect::<Option<_>>()?,
+                })
+            })
+            .collect()
+    }
+
     fn load_kind(&self, kind: QueueKind, size_key: &'static str, stopped: Stopped) -> Result<(), OpenError> {
         let root = self.context.root(kind);
         for topic in self.directories(root)? {
             let topic_directory = root.join(&topic);
+            let topic = Arc::from(topic);
             for name in self.directories(&topic_directory)? {
                 let Ok(queue_id) = name.parse::<i32>() else {
                     continue;
@@ -87,7 +154,7 @@ impl ConsumeQueues {
     fn load_queue(
         &self,
         kind: QueueKind,
-        topic: &str,
+        topic: &Arc<str>,
         queue_id: i32,
         directory: &Path,
         size_key: &'static str,
@@ -97,7 +164,7 @@ impl ConsumeQueues {
         let files = list_files(&*self.context.disk, directory, file_size, size_key)?;
         let mut starts: Vec<u64> = files.into_iter().map(|(start, _)| start).collect();
         starts.sort_unstable();
-        let loaded = ConsumeQueue::load(&self.context, kind, topic.into(), queue_id, &starts, stopped)
+        let loaded = ConsumeQueue::load(&self.context, kind, Arc::clone(topic), queue_id, &starts, stopped)
             .map_err(OpenError::io("load the queue", directory))?;
         if let Some(queue) = loaded {
             let queue = self.insert(Arc::new(queue));
@@ -137,8 +204,12 @@ impl ConsumeQueues {
 
     /// The queue, made without files if it does not exist.
     pub fn find_or_create(&self, topic: &str, queue_id: i32, kind: QueueKind) -> Arc<ConsumeQueue> {
-        self.find(topic, queue_id)
-            .unwrap_or_else(|| self.insert(Arc::new(ConsumeQueue::new(kind, topic.into(), queue_id))))
+        self.find(topic, queue_id).unwrap_or_else(|| {
+            // One copy of the name for all queues of a topic.
+            let known = self.topics.get(topic).map(|entry| Arc::clone(entry.key()));
+            let topic = known.unwrap_or_else(|| topic.into());
+            self.insert(Arc::new(ConsumeQueue::new(kind, topic, queue_id)))
+        })
     }
 
     /// Whether the topic's queues are simple or batch; `None` when it has none.
@@ -146,8 +217,9 @@ impl ConsumeQueues {
         self.topics.get(topic)?.first().map(|queue| queue.kind())
     }
 
-    /// Appends an entry to a queue.
+    /// Appends an entry to a queue. After an error it is not there.
     pub fn append(&self, queue: &Arc<ConsumeQueue>, new: &NewEntry) -> io::Result<()> {
+        self.context.limit_buffered()?;
         queue.append(&self.context, new)
     }
 
@@ -205,12 +277,37 @@ impl ConsumeQueues {
         Ok(())
     }
 
-    /// Gets entries to the disk, of all queues that have new ones. Goes on after an error and reports the first.
+    /// Gets entries to the disk, of all queues that have new ones; without `thorough` only of those with `least_pages`.
+    /// Goes on after an error and reports the first.
     pub fn flush(&self, least_pages: u64, thorough: bool) -> io::Result<()> {
-        let dirty = std::mem::take(&mut *self.context.lock_dirty());
+        let context = &self.context;
+        let has_full_page = context.has_full_page.swap(false, Ordering::AcqRel);
+        if !has_full_page && !thorough {
+            return Ok(());
+        }
+        let dirty = std::mem::take(&mut *context.lock_dirty()).queues;
         let mut result = Ok(());
+        let mut unsynced = Vec::new();
         for queue in dirty {
-            result = result.and(queue.flush(&self.context, least_pages, thorough));
+            match queue.begin_flush(context, least_pages, thorough) {
+                Ok(written) => unsynced.extend(written),
+                Err(error) => {
+                    context.note_full_page();
+                    result = result.and(Err(error));
+                }
+            }
+        }
+        if unsynced.len() > SYNCED_ONE_BY_ONE {
+            let synced = context.disk.sync_all(&context.store_root);
+            for queue in unsynced {
+                queue.finish(context, synced.is_ok());
+            }
+            return result.and(synced);
+        }
+        for queue in unsynced {
+            let synced = queue.sync(context);
+            queue.finish(context, synced.is_ok());
+            result = result.and(synced);
         }
         result
     }
@@ -246,7 +343,11 @@ impl QueueContext {
                 config.mapper_file_size_batch_consume_queue,
                 BATCH_ENTRY_BYTES,
             ),
+            store_root: config.root(),
             dirty: Mutex::default(),
+            buffered_bytes: AtomicUsize::new(0),
+            max_buffered_bytes: MAX_BUFFERED_BYTES,
+            has_full_page: AtomicBool::new(false),
         }
     }
 
@@ -268,10 +369,47 @@ impl QueueContext {
     }
 
     pub(crate) fn add_dirty(&self, queue: Arc<ConsumeQueue>) {
-        self.lock_dirty().push(queue);
+        self.lock_dirty().queues.push(queue);
     }
 
-    fn lock_dirty(&self) -> std::sync::MutexGuard<'_, Vec<Arc<ConsumeQueue>>> {
+    /// A tail's memory has changed.
+    pub(crate) fn buffered(&self, before_bytes: usize, after_bytes: usize) {
+        if after_bytes > before_bytes {
+            self.buffered_bytes
+                .fetch_add(after_bytes - before_bytes, Ordering::Relaxed);
+        } else if after_bytes < before_bytes {
+            self.buffered_bytes
+                .fetch_sub(before_bytes - after_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// A queue has so much that is not on disk that the next flush must look at it.
+    pub(crate) fn note_full_page(&self) {
+        self.has_full_page.store(true, Ordering::Release);
+    }
+
+    /// Writes tails, in the order in which queues became dirty, until the memory of all is below its limit.
+    fn limit_buffered(&self) -> io::Result<()> {
+        while self.buffered_bytes.load(Ordering::Relaxed) > self.max_buffered_bytes {
+            let some: Vec<Arc<ConsumeQueue>> = {
+                let mut dirty = self.lock_dirty();
+                let from = dirty.next_to_write.min(dirty.queues.len());
+                let to = (from + WRITTEN_AT_A_TIME).min(dirty.queues.len());
+                dirty.next_to_write = if to == dirty.queues.len() { 0 } else { to };
+                dirty.queues[from..to].to_vec()
+            };
+            if some.is_empty() {
+                // A flush has taken them all, and writes them.
+                return Ok(());
+            }
+            for queue in some {
+                queue.write_out(self)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lock_dirty(&self) -> std::sync::MutexGuard<'_, Dirty> {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -309,5 +447,112 @@ impl OpenFiles {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Weak<ConsumeQueue>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::get::QueueEntry;
+    use crate::offset::{PhysicalOffset, QueueOffset};
+
+    const QUEUES: i32 = 300;
+
+    struct Bench {
+        _directory: tempfile::TempDir,
+        queues: ConsumeQueues,
+        next_physical: u64,
+    }
+
+    fn bench(max_buffered_bytes: usize) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let config = MessageStoreConfig {
+            store_path_root_dir: directory.path().to_str().unwrap().to_owned(),
+            mapped_file_size_consume_queue: 20 * 8,
+            ..MessageStoreConfig::default()
+        };
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let mut queues = ConsumeQueues::load(&config, &disk, Stopped::Cleanly).unwrap();
+        queues.context.max_buffered_bytes = max_buffered_bytes;
+        Bench {
+            _directory: directory,
+            queues,
+            next_physical: 0,
+        }
+    }
+
+    impl Bench {
+        fn append(&mut self, queue_id: i32) {
+            let queue = self.queues.find_or_create("T", queue_id, QueueKind::Simple);
+            let entry = QueueEntry {
+                queue_offset: QueueOffset(queue.max_offset()),
+                physical_offset: PhysicalOffset(self.next_physical),
+                size_bytes: 100,
+                tags_code: 0,
+                message_count: 1,
+            };
+            self.next_physical += 100;
+            let new = NewEntry {
+                entry,
+                store_timestamp_ms: 0,
+            };
+            self.queues.append(&queue, &new).unwrap();
+        }
+
+        fn offsets(&self, queue_id: i32) -> Vec<u64> {
+            let queue = self.queues.find("T", queue_id).unwrap();
+            let (context, mut offsets) = (self.queues.context(), Vec::new());
+            while let Some(run) = queue.run_from(context, offsets.len() as u64 * 20).unwrap() {
+                offsets.extend(run.map(|entry| entry.queue_offset.0));
+            }
+            offsets
+        }
+
+        fn file(&self, queue_id: i32) -> PathBuf {
+            let directory = self.queues.context.root(QueueKind::Simple).join("T");
+            directory.join(queue_id.to_string()).join(format!("{:020}", 0))
+        }
+    }
+
+    #[test]
+    fn entries_are_read_wherever_they_are_in_files_in_memory_or_both() {
+        let mut bench = bench(1_000);
+        for round in 0..20 {
+            for queue_id in 0..QUEUES {
+                bench.append(queue_id);
+            }
+            if round == 5 || round == 11 {
+                bench.queues.flush(0, true).unwrap();
+            }
+            for queue_id in [0, 1, QUEUES - 1] {
+                assert_eq!(bench.offsets(queue_id), (0..=round).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn tails_take_no_more_memory_than_their_limit_and_one_entry() {
+        let mut bench = bench(1_000);
+        for number in 0..3_000 {
+            bench.append(number * 7 % QUEUES);
+            let buffered = bench.queues.context.buffered_bytes.load(Ordering::Relaxed);
+            assert!(buffered <= 1_000 + 160, "{buffered}");
+        }
+        bench.queues.flush(0, true).unwrap();
+        assert_eq!(bench.queues.context.buffered_bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_queue_whose_file_was_taken_away_goes_on_in_a_new_one() {
+        let mut bench = bench(MAX_BUFFERED_BYTES);
+        bench.append(0);
+        bench.queues.flush(0, true).unwrap();
+        std::fs::remove_file(bench.file(0)).unwrap();
+        bench.append(0);
+        bench.queues.flush(0, true).unwrap();
+        let queue = bench.queues.find("T", 0).unwrap();
+        let entry = queue.entry_at(bench.queues.context(), 20).unwrap().unwrap();
+        assert_eq!(entry.queue_offset.0, 1);
     }
 }

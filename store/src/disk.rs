@@ -39,6 +39,17 @@ pub trait Disk: SmallFiles {
     /// Maps a whole file.
     fn open(&self, file: &Path) -> io::Result<Box<dyn DiskFile>>;
 
+    /// Writes bytes into a file without mapping it, for files of which there are too many to map. The bytes find room
+    /// or the call fails. With `new`, the file is made first, of that length and of zeros but for the bytes.
+    fn write_at(&self, file: &Path, at: usize, bytes: &[u8], new: Option<usize>) -> io::Result<()>;
+
+    /// Gets what is written in a file to the disk.
+    fn sync_file(&self, file: &Path) -> io::Result<()>;
+
+    /// Gets everything below a directory to the disk, names too: one call for any number of files. It may do so for
+    /// the rest of the file system as well.
+    fn sync_all(&self, directory: &Path) -> io::Result<()>;
+
     /// How full the disk under a path is.
     fn usage(&self, path: &Path) -> io::Result<DiskUsage>;
 
@@ -127,6 +138,10 @@ impl SmallFiles for RealDisk {
         HostFiles.write_and_sync(file, bytes)
     }
 
+    fn append_and_sync(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        HostFiles.append_and_sync(file, bytes)
+    }
+
     fn remove_file(&self, file: &Path) -> io::Result<()> {
         HostFiles.remove_file(file)
     }
@@ -193,6 +208,23 @@ impl Disk for RealDisk {
 
     fn open(&self, file: &Path) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(RealFile::map(file, &open_for_writing(file)?)?))
+    }
+
+    fn write_at(&self, file: &Path, at: usize, bytes: &[u8], new: Option<usize>) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let handle = options.write(true).create_new(new.is_some()).open(file)?;
+        if let Some(length) = new {
+            handle.set_len(to_u64(length)?)?;
+        }
+        handle.write_all_at(bytes, to_u64(at)?)
+    }
+
+    fn sync_file(&self, file: &Path) -> io::Result<()> {
+        File::open(file)?.sync_data()
+    }
+
+    fn sync_all(&self, directory: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(directory)?)?)
     }
 
     fn usage(&self, path: &Path) -> io::Result<DiskUsage> {

@@ -215,11 +215,13 @@ impl Derived {
             }
             None => return Ok(()),
         };
-        self.append(&queue, record, entry)?;
+        // Told at once and once: what follows may fail, and the record is then dispatched again.
+        if self.append(&queue, record, entry)? {
+            arrivals.arrived(&arrival(record, record.topic, record.queue_id, &entry));
+        }
         if self.rules.fans_out {
             self.fan_out(record, looked, entry, arrivals)?;
         }
-        arrivals.arrived(&arrival(record, record.topic, record.queue_id, &entry));
         Ok(())
     }
 
@@ -264,15 +266,17 @@ impl Derived {
         tags_code::tags_code(looked.keys.tags)
     }
 
-    fn append(&self, queue: &Arc<ConsumeQueue>, record: &Record<'_>, entry: QueueEntry) -> io::Result<()> {
+    /// Whether the queue lacked the entry, and has it now.
+    fn append(&self, queue: &Arc<ConsumeQueue>, record: &Record<'_>, entry: QueueEntry) -> io::Result<bool> {
         if !is_possible(queue.topic(), &entry) || !is_new(queue, &entry) {
-            return Ok(());
+            return Ok(false);
         }
         let new = NewEntry {
             entry,
             store_timestamp_ms: record.store_timestamp_ms,
         };
-        self.queues.append(queue, &new)
+        self.queues.append(queue, &new)?;
+        Ok(true)
     }
 
     /// Light message queues: the same entry in further queues. Reference: `MultiDispatch`.
@@ -297,8 +301,9 @@ impl Derived {
                 ..entry
             };
             let queue = self.queues.find_or_create(topic, queue_id, QueueKind::Simple);
-            self.append(&queue, record, entry)?;
-            arrivals.arrived(&arrival(record, topic, queue_id, &entry));
+            if self.append(&queue, record, entry)? {
+                arrivals.arrived(&arrival(record, topic, queue_id, &entry));
+            }
         }
         Ok(())
     }

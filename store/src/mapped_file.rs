@@ -108,6 +108,14 @@ impl MappedFile {
         self.published.load(Ordering::Acquire)
     }
 
+    /// Notes that the file's bytes below `to` were written past this mapping, with `Disk::write_at`, and are final: the
+    /// caller vouches for it as for the `published` of [`MappedFile::open`]. There must be no writer.
+    pub fn note_written(&self, to: usize) {
+        assert!(to <= self.size(), "nothing is written beyond the end");
+        debug_assert!(!self.has_writer.load(Ordering::Relaxed));
+        self.published.fetch_max(to, Ordering::AcqRel);
+    }
+
     /// Written bytes; `None` when the range goes beyond them.
     pub fn bytes(&self, range: Range<usize>) -> Option<&[u8]> {
         if range.start > range.end || range.end > self.published() {
@@ -115,6 +123,7 @@ impl MappedFile {
         }
         // SAFETY: the range lies below `published`, hence inside the mapping, which lives as long as `self.memory`.
         // Bytes below `published` are never written again: a `MappedFileWriter` writes above it and only raises it,
+        // as does `note_written`, for bytes that another way into the same file has written before,
         // and `truncate` and `overwrite`, which do otherwise, take `&mut self` and so exclude this borrow.
         // The Acquire load above pairs with the Release store of `publish`.
         Some(unsafe { slice::from_raw_parts(self.memory.as_ptr().add(range.start), range.len()) })

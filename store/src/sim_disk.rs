@@ -103,6 +103,8 @@ struct Contents {
     durable_names: BTreeMap<PathBuf, Arc<Inode>>,
     /// Changes of names that are not durable, by directory, oldest first.
     pending: BTreeMap<PathBuf, VecDeque<NameChange>>,
+    /// How often names in a directory changed: what stands for its time of change.
+    name_changes: BTreeMap<PathBuf, i64>,
     locks: BTreeSet<PathBuf>,
     faults: Faults,
     used_percent: u64,
@@ -267,6 +269,7 @@ impl SimDisk {
             directories: BTreeSet::new(),
             durable_names: BTreeMap::new(),
             pending: BTreeMap::new(),
+            name_changes: BTreeMap::new(),
             locks: BTreeSet::new(),
             faults: Faults::default(),
             used_percent: 10,
@@ -399,6 +402,7 @@ impl Contents {
     }
 
     fn change(&mut self, directory: &Path, change: NameChange) {
+        *self.name_changes.entry(directory.to_owned()).or_default() += 1;
         change.apply(&mut self.names);
         self.pending
             .entry(directory.to_owned())
@@ -431,9 +435,11 @@ impl Contents {
 impl SmallFiles for SimDisk {
     fn create_dir_all(&self, directory: &Path) -> io::Result<()> {
         let mut contents = self.begin(Operation::CreateDir)?;
-        contents
-            .directories
-            .extend(directory.ancestors().map(Path::to_owned));
+        for directory in directory.ancestors() {
+            if contents.directories.insert(directory.to_owned()) {
+                *contents.name_changes.entry(parent_of(directory)).or_default() += 1;
+            }
+        }
         Ok(())
     }
 
@@ -446,6 +452,23 @@ impl SmallFiles for SimDisk {
         let mut contents = self.begin(Operation::Write)?;
         let inode = Inode::new(bytes, bytes.len(), self.clock.wall_ms())?;
         inode.state().has_durable_length = true;
+        contents.add(file, inode)
+    }
+
+    fn append_and_sync(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut contents = self.begin(Operation::Write)?;
+        let mut all = match contents.names.get(file) {
+            Some(inode) => inode.bytes()?,
+            None => Vec::new(),
+        };
+        all.extend_from_slice(bytes);
+        let inode = Inode::new(&all, all.len(), self.clock.wall_ms())?;
+        inode.state().has_durable_length = true;
+        if contents.durable_names.contains_key(file) {
+            contents.durable_names.insert(file.to_owned(), Arc::clone(&inode));
+            contents.names.insert(file.to_owned(), inode);
+            return Ok(());
+        }
         contents.add(file, inode)
     }
 
@@ -500,7 +523,12 @@ impl Disk for SimDisk {
     }
 
     fn modified_ms(&self, file: &Path) -> io::Result<i64> {
-        let inode = self.begin(Operation::Read)?.find(file)?;
+        let contents = self.begin(Operation::Read)?;
+        if contents.directories.contains(file) {
+            return Ok(contents.name_changes.get(file).copied().unwrap_or(0));
+        }
+        let inode = contents.find(file)?;
+        drop(contents);
         let modified_ms = inode.state().modified_ms;
         Ok(modified_ms)
     }
@@ -521,6 +549,7 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         contents.directories.remove(directory);
+        *contents.name_changes.entry(parent_of(directory)).or_default() += 1;
         Ok(())
     }
 
@@ -538,6 +567,40 @@ impl Disk for SimDisk {
     fn open(&self, file: &Path) -> io::Result<Box<dyn DiskFile>> {
         let inode = self.begin(Operation::Open)?.find(file)?;
         self.file(inode)
+    }
+
+    fn write_at(&self, file: &Path, at: usize, bytes: &[u8], new: Option<usize>) -> io::Result<()> {
+        if let Some(length) = new {
+            drop(self.create(file, length)?);
+        }
+        // What a mapping would have to reserve first.
+        let inode = self.begin(Operation::Reserve)?.find(file)?;
+        if at + bytes.len() > inode.length {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        inode.written.write_all_at(bytes, at as u64)
+    }
+
+    fn sync_file(&self, file: &Path) -> io::Result<()> {
+        let inode = self.begin(Operation::Flush)?.find(file)?;
+        inode.flush(0..inode.length, self.clock.wall_ms())
+    }
+
+    fn sync_all(&self, directory: &Path) -> io::Result<()> {
+        let mut contents = self.begin(Operation::Flush)?;
+        for (path, inode) in &contents.names {
+            if path.starts_with(directory) {
+                inode.flush(0..inode.length, self.clock.wall_ms())?;
+            }
+        }
+        let directories: Vec<PathBuf> = contents.pending.keys().cloned().collect();
+        for changed in directories
+            .iter()
+            .filter(|changed| changed.starts_with(directory))
+        {
+            contents.sync_dir(changed);
+        }
+        Ok(())
     }
 
     fn usage(&self, _path: &Path) -> io::Result<DiskUsage> {

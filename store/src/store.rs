@@ -285,8 +285,19 @@ impl Store {
         self.flush_derived().context("flush queues and index")?;
         self.checkpoint.persist().context("write the checkpoint")?;
         self.remove_spare().context("remove the spare file of the log")?;
+        let clean_stop = self.derived.queues.clean_stop();
+        clean_stop.prepare().context("make a directory")?;
         recovery::remove_abort(&self.options.disk, &self.options.config.get().root())
-            .context("remove the abort file")
+            .context("remove the abort file")?;
+        // Last: it vouches for everything before. The stop is clean without it, the next start only takes longer.
+        let noted = match self.derived.queues.ends() {
+            Some(queues) => clean_stop.write(queues.into_iter()),
+            None => Ok(()),
+        };
+        if let Err(error) = noted {
+            tracing::warn!("the next start will look into all queues: {error}");
+        }
+        Ok(())
     }
 
     /// The file after the one being written holds nothing yet.

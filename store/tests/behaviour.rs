@@ -903,3 +903,26 @@ fn many_threads_put_and_get_while_files_roll() {
         assert_eq!(bodies(&store, "T", queue_id).len(), MESSAGES);
     }
 }
+
+#[test]
+fn many_queues_are_synced_at_once_and_few_one_by_one() {
+    let bench = Bench::with(|_| {});
+    let store = bench.open();
+    let synced_with = |queues: i32| {
+        for queue_id in 0..queues {
+            store.put(&message("T", queue_id, "", b"x")).unwrap();
+        }
+        dispatch(&store, &bench);
+        store.flush().unwrap();
+        let before = bench.disk.faults().flushes.load(Ordering::SeqCst);
+        let mut flush_queues = store.ticks().flush_queues;
+        flush_queues.tick(bench.clock.now(), true).unwrap();
+        bench.disk.faults().flushes.load(Ordering::SeqCst) - before
+    };
+    // Index and checkpoint are synced as well.
+    let others = synced_with(0);
+    let few = synced_with(3) - others;
+    let many = synced_with(500) - others;
+    assert!((3..=5).contains(&few), "{few}");
+    assert!((1..=3).contains(&many), "{many}");
+}

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use common::clock::Clock as _;
+use common::service::Service as _;
 use support::{Bench, bodies, dispatch, files, flush_all, message};
 
 const MESSAGES: usize = 100;
@@ -21,6 +23,10 @@ fn crashed() -> Bench {
             .unwrap();
     }
     dispatch(&store, &bench);
+    // The queue's files are written, and the power goes before they are synced.
+    bench.disk.faults().fails_flush.store(true, Ordering::SeqCst);
+    assert!(store.ticks().flush_queues.tick(bench.clock.now(), true).is_err());
+    bench.disk.faults().fails_flush.store(false, Ordering::SeqCst);
     bench
 }
 

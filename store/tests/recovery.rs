@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use common::service::Service;
 use proptest::prelude::*;
@@ -573,4 +574,48 @@ proptest! {
         prop_assert_eq!(put(&store, count).queue_offset, QueueOffset(next));
         let _: Arc<Store> = store;
     }
+}
+
+#[test]
+fn after_a_clean_stop_no_queue_file_is_opened_until_somebody_reads_it() {
+    let bench = Bench::small();
+    let store = bench.open();
+    for queue_id in 0..50 {
+        for topic in ["T", "U"] {
+            store
+                .put(&message(topic, queue_id, "", topic.as_bytes()))
+                .unwrap();
+        }
+    }
+    dispatch(&store, &bench);
+    store.close().unwrap();
+    drop(store);
+
+    let opens = || bench.disk.faults().queue_opens.load(Ordering::SeqCst);
+    let before = opens();
+    let store = bench.open();
+    assert_eq!(opens(), before);
+    for queue_id in 0..50 {
+        assert_eq!(bodies(&store, "T", queue_id), ["T"]);
+        assert_eq!(store.max_offset("U", queue_id), 1);
+    }
+    store.put(&message("T", 0, "", b"more")).unwrap();
+    dispatch(&store, &bench);
+    assert_eq!(bodies(&store, "T", 0), ["T", "more"]);
+}
+
+#[test]
+fn a_stop_that_noted_its_queues_counts_for_the_next_start_only() {
+    let bench = Bench::small();
+    let store = bench.open();
+    store.put(&message("T", 0, "", b"a")).unwrap();
+    dispatch(&store, &bench);
+    store.close().unwrap();
+    drop(store);
+    let store = bench.open();
+    store.put(&message("T", 0, "", b"b")).unwrap();
+    dispatch(&store, &bench);
+    drop(store); // As by a crash.
+    let store = bench.open();
+    assert_eq!(bodies(&store, "T", 0), ["a", "b"]);
 }

@@ -28,8 +28,10 @@ pub struct Faults {
     pub used_percent: AtomicU64,
     /// How many files can still be removed before the process is killed; 0 sets no limit.
     pub removals_left: AtomicU64,
-    /// How often a mapping was flushed.
+    /// How often something was synced: a mapping, a file, or all of them.
     pub flushes: AtomicU64,
+    /// How often a file of a queue was mapped.
+    pub queue_opens: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,14 @@ impl Faults {
             Ok(())
         }
     }
+
+    fn flush(&self) -> io::Result<()> {
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        if self.fails_flush.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is broken"));
+        }
+        Ok(())
+    }
 }
 
 impl SmallFiles for FaultyDisk {
@@ -69,6 +79,10 @@ impl SmallFiles for FaultyDisk {
     fn write_and_sync(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
         self.faults.room()?;
         std::fs::write(file, bytes)
+    }
+    fn append_and_sync(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.faults.room()?;
+        RealDisk.append_and_sync(file, bytes)
     }
     fn remove_file(&self, file: &Path) -> io::Result<()> {
         if RealDisk.read(file)?.is_some() {
@@ -106,7 +120,20 @@ impl Disk for FaultyDisk {
         self.wrap(RealDisk.create(file, length))
     }
     fn open(&self, file: &Path) -> io::Result<Box<dyn DiskFile>> {
+        if file.components().any(|part| part.as_os_str() == "consumequeue") {
+            self.faults.queue_opens.fetch_add(1, Ordering::SeqCst);
+        }
         self.wrap(RealDisk.open(file))
+    }
+    fn write_at(&self, file: &Path, at: usize, bytes: &[u8], new: Option<usize>) -> io::Result<()> {
+        self.faults.room()?;
+        RealDisk.write_at(file, at, bytes, new)
+    }
+    fn sync_file(&self, _file: &Path) -> io::Result<()> {
+        self.faults.flush()
+    }
+    fn sync_all(&self, _directory: &Path) -> io::Result<()> {
+        self.faults.flush()
     }
     fn usage(&self, _path: &Path) -> io::Result<DiskUsage> {
         let used_bytes = self.faults.used_percent.load(Ordering::SeqCst);
@@ -141,10 +168,6 @@ impl DiskFile for FaultyFile {
         self.inner.next_hole(at)
     }
     fn flush(&self, _range: Range<usize>) -> io::Result<()> {
-        self.faults.flushes.fetch_add(1, Ordering::SeqCst);
-        if self.faults.fails_flush.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the disk is broken"));
-        }
-        Ok(())
+        self.faults.flush()
     }
 }
