@@ -19,6 +19,10 @@ pub trait SmallFiles: Send + Sync + Debug {
     /// [`SmallFiles::sync_dir`].
     fn write_and_sync(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
 
+    /// Appends bytes to a file, making it if need be, and gets them and its length to the disk. A crash or an error may
+    /// leave a part of them.
+    fn append_and_sync(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
+
     /// Removes a file; it is no error when there is none.
     fn remove_file(&self, file: &Path) -> io::Result<()>;
 
@@ -50,6 +54,12 @@ impl SmallFiles for HostFiles {
         let mut file = File::create(path)?;
         file.write_all(bytes)?;
         file.sync_all()
+    }
+
+    fn append_and_sync(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::options().append(true).create(true).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_data()
     }
 
     fn remove_file(&self, file: &Path) -> io::Result<()> {

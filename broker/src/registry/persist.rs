@@ -6,6 +6,10 @@
 //! ```
 //!
 //! Invariants
+//! A large table that changes little by little is not written for every change: the change is a line that is appended to
+//! `X.changes` and synced, and X is written after a while. Then `X.changes` goes. A line says which version of the table
+//! it made, so that a later X is not changed back by lines that were left behind.
+//!
 //! - At every moment X or X.bak is whole, so a crash loses at most the last write.
 //! - A write that fails leaves X and X.bak as they were, and is tried again.
 //! - A damaged file never takes the place of a whole X.bak.
@@ -14,7 +18,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -29,6 +33,8 @@ use thiserror::Error;
 
 /// The least time between two writes of one file, so that a flood of changes costs a bounded number of them.
 const MIN_GAP: Duration = Duration::from_millis(100);
+/// And for each MiB that the last one wrote: of a core, writing takes about a hundredth.
+const GAP_PER_MIB: Duration = Duration::from_secs(1);
 /// When a failed write is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long the service sleeps when no file has a period.
@@ -68,6 +74,11 @@ pub trait Table: Send + Sync {
 
     /// Brings the file up to date, if it is not; returns when it is on disk.
     fn flush(&self) -> Result<(), PersistError>;
+
+    /// Gets what has changed to the disk, in the file or beside it.
+    fn secure(&self) -> Result<(), PersistError> {
+        self.flush()
+    }
 }
 
 /// The config file of one table: where it is, and whether it is up to date.
@@ -77,9 +88,24 @@ pub struct TableFile {
     files: Arc<dyn SmallFiles>,
     /// Changes of the table since it was opened.
     changes: AtomicU64,
-    /// How many of them the file holds. Held while writing: two writers must not mix their steps.
-    written: Mutex<u64>,
+    /// What is on disk. Held while writing: two writers must not mix their steps.
+    written: Mutex<Written>,
+    /// A change may be in no line: only the whole file makes up for it.
+    needs_whole: AtomicBool,
     waker: OnceLock<PersistWaker>,
+}
+
+/// What a table's files hold.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    /// How many of the changes the file holds.
+    whole: u64,
+    /// How many the file and the lines beside it hold.
+    secured: u64,
+    /// Length of the file.
+    text_bytes: usize,
+    /// There is a file of lines.
+    has_lines: bool,
 }
 
 /// Wakes the [`Persist`] service for a file that is to be written at once.
@@ -124,7 +150,8 @@ impl TableFile {
             path,
             files,
             changes: AtomicU64::new(0),
-            written: Mutex::new(0),
+            written: Mutex::default(),
+            needs_whole: AtomicBool::new(false),
             waker: OnceLock::new(),
         }
     }
@@ -145,11 +172,28 @@ impl TableFile {
 
     /// Whether the table has changed since the file was written.
     pub fn is_behind(&self) -> bool {
-        self.changes.load(Ordering::Acquire) != *self.lock_written()
+        self.changes.load(Ordering::Acquire) != self.lock_written().whole
+    }
+
+    /// Whether a crash would lose a change now.
+    pub fn is_insecure(&self) -> bool {
+        let written = self.lock_written();
+        self.changes.load(Ordering::Acquire) != written.secured
+    }
+
+    /// The least time between two writes of the whole file.
+    fn gap(&self) -> Duration {
+        let mib = u32::try_from(self.lock_written().text_bytes >> 20).unwrap_or(u32::MAX);
+        MIN_GAP + GAP_PER_MIB.saturating_mul(mib)
+    }
+
+    /// A change will not be among the lines of [`TableFile::secure_with`]: only the whole file can hold it.
+    pub fn need_whole(&self) {
+        self.needs_whole.store(true, Ordering::Release);
     }
 
     /// Writes what `snapshot` returns, unless the file is up to date. The snapshot must hold every change that was
-    /// marked before it was asked for.
+    /// marked before it was asked for; whoever takes it may forget the lines of what it holds.
     pub fn flush_with<T: Serialize>(
         &self,
         snapshot: impl FnOnce() -> Result<T, PersistError>,
@@ -157,16 +201,93 @@ impl TableFile {
         let mut written = self.lock_written();
         // Read before the snapshot: a change in between is written now and once more later, never not at all.
         let changes = self.changes.load(Ordering::Acquire);
-        if *written == changes {
+        if written.whole == changes {
             return Ok(());
         }
+        self.needs_whole.store(false, Ordering::Release);
+        let result = self.write_whole(snapshot, &mut written, changes);
+        if result.is_err() {
+            self.need_whole();
+        }
+        result
+    }
+
+    fn write_whole<T: Serialize>(
+        &self,
+        snapshot: impl FnOnce() -> Result<T, PersistError>,
+        written: &mut Written,
+        changes: u64,
+    ) -> Result<(), PersistError> {
         let text = fastjson::to_pretty(&snapshot()?).map_err(|source| PersistError::Encode {
             path: self.path.clone(),
             source,
         })?;
         small_file::replace_on(&*self.files, &self.path, &text)?;
-        *written = changes;
+        if written.has_lines {
+            self.files.remove_file(&self.lines_path())?;
+        }
+        *written = Written {
+            whole: changes,
+            secured: changes,
+            text_bytes: text.len(),
+            has_lines: false,
+        };
         Ok(())
+    }
+
+    /// Appends what `lines` returns to the lines beside the file, unless every change is secure: one for each change
+    /// since it was asked last. False when only the whole file can make up for what the lines lack.
+    pub fn secure_with(
+        &self,
+        lines: impl FnOnce() -> Result<Vec<u8>, PersistError>,
+    ) -> Result<bool, PersistError> {
+        let mut written = self.lock_written();
+        let changes = self.changes.load(Ordering::Acquire);
+        if written.secured == changes {
+            return Ok(true);
+        }
+        if self.needs_whole.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let result = lines().and_then(|lines| Ok(self.append(&lines, &mut written)?));
+        match &result {
+            Ok(()) => written.secured = changes,
+            Err(_) => self.need_whole(),
+        }
+        result.map(|()| true)
+    }
+
+    fn append(&self, lines: &[u8], written: &mut Written) -> io::Result<()> {
+        let path = self.lines_path();
+        self.files.append_and_sync(&path, lines)?;
+        if !written.has_lines {
+            self.files.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+            written.has_lines = true;
+        }
+        Ok(())
+    }
+
+    /// The lines beside the file, as far as they are whole. If there are any, the file counts as behind.
+    pub fn load_lines<T: DeserializeOwned>(&self) -> anyhow::Result<Vec<T>> {
+        let path = self.lines_path();
+        let text = self
+            .files
+            .read(&path)
+            .with_context(|| format!("read {}", path.display()))?;
+        let Some(text) = text else {
+            return Ok(Vec::new());
+        };
+        self.lock_written().has_lines = true;
+        self.need_whole();
+        self.mark_changed();
+        let lines = text.split_inclusive(|byte| *byte == b'\n');
+        // The last may be torn: it was not acknowledged.
+        let whole = lines.map_while(|line| fastjson::from_slice(line.strip_suffix(b"\n")?).ok());
+        Ok(whole.collect())
+    }
+
+    fn lines_path(&self) -> PathBuf {
+        small_file::with_suffix(&self.path, ".changes")
     }
 
     /// Reads the table by the rules above; `None` when there is no file yet. `now_ms` names a damaged file's copy.
@@ -217,7 +338,7 @@ impl TableFile {
         Ok(())
     }
 
-    fn lock_written(&self) -> std::sync::MutexGuard<'_, u64> {
+    fn lock_written(&self) -> std::sync::MutexGuard<'_, Written> {
         self.written
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -237,6 +358,8 @@ struct Entry {
     period: Duration,
     /// Not before this time.
     due: Duration,
+    /// And not the whole file before this one.
+    whole_due: Duration,
 }
 
 impl Persist {
@@ -270,23 +393,46 @@ impl Entry {
             table,
             period,
             due: Duration::ZERO,
+            whole_due: Duration::ZERO,
         }
     }
 
-    /// Writes the table if it is due and has changed. Returns when to look again.
+    /// Writes what has changed, if it is due. Returns when to look again.
     fn run(&mut self, now: Duration, stopping: bool) -> Duration {
         if now < self.due && !stopping {
             return self.due - now;
         }
-        let gap = match self.table.file().is_behind().then(|| self.table.flush()) {
+        let file = self.table.file();
+        if !file.is_behind() {
             // A change will wake the service.
-            None if self.period.is_zero() => return IDLE,
-            None | Some(Ok(())) => self.period.max(MIN_GAP),
-            Some(Err(error)) => {
-                tracing::error!("a config file is not written, will be tried again: {error}");
-                RETRY_AFTER
-            }
+            return if self.period.is_zero() {
+                IDLE
+            } else {
+                self.wait(now, self.period)
+            };
+        }
+        let is_whole = now >= self.whole_due || stopping;
+        let result = match is_whole {
+            true => self.table.flush(),
+            false if file.is_insecure() => self.table.secure(),
+            // The next change is secured at once all the same.
+            false => return self.whole_due - now,
         };
+        match result {
+            Ok(()) => {
+                if is_whole {
+                    self.whole_due = now + file.gap();
+                }
+                self.wait(now, self.period.max(MIN_GAP))
+            }
+            Err(error) => {
+                tracing::error!("a config file is not written, will be tried again: {error}");
+                self.wait(now, RETRY_AFTER)
+            }
+        }
+    }
+
+    fn wait(&mut self, now: Duration, gap: Duration) -> Duration {
         self.due = now + gap;
         gap
     }
@@ -510,5 +656,39 @@ mod tests {
         number.set(2);
         persist.tick(clock.now(), true).unwrap();
         assert_eq!(load(directory.path()).unwrap(), Some(2));
+    }
+
+    #[test]
+    fn lines_beside_a_file_end_at_the_first_torn_one_and_go_with_the_next_whole_file() {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "number.json", "5");
+        write(directory.path(), "number.json.changes", "6\n7\n8");
+        let number = Number::at(directory.path());
+        assert_eq!(number.file.load_lines::<i64>().unwrap(), [6, 7]);
+        assert!(number.file.is_behind());
+        let appended = number.file.secure_with(|| Ok(b"9\n".to_vec()));
+        assert!(!appended.unwrap(), "nothing may follow a torn line");
+        number.flush().unwrap();
+        assert!(!directory.path().join("number.json.changes").exists());
+        assert!(!number.file.is_insecure());
+
+        number.set(10);
+        assert!(number.file.secure_with(|| Ok(b"10\n".to_vec())).unwrap());
+        assert!(number.file.is_behind() && !number.file.is_insecure());
+        assert_eq!(
+            fs::read_to_string(directory.path().join("number.json.changes")).unwrap(),
+            "10\n"
+        );
+        number.file.need_whole();
+        number.set(11);
+        assert!(!number.file.secure_with(|| Ok(Vec::new())).unwrap());
+    }
+
+    #[test]
+    fn a_large_file_is_written_whole_seldom() {
+        let directory = tempfile::tempdir().unwrap();
+        let number = Number::at(directory.path());
+        number.file.lock_written().text_bytes = 30 << 20;
+        assert_eq!(number.file.gap(), MIN_GAP + 30 * GAP_PER_MIB);
     }
 }

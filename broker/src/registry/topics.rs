@@ -18,7 +18,8 @@ use common::clock::Clock;
 use common::names;
 use common::properties::Live;
 use dashmap::DashMap;
-use remoting::body::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
+use remoting::body::{DataVersion, TopicConfig, TopicConfigSerializeWrapper, fastjson};
+use serde::{Deserialize, Serialize};
 use store::MessageStoreConfig;
 
 use super::persist::{ConfigDirectory, PersistError, Table, TableFile};
@@ -38,18 +39,34 @@ pub mod perm {
 /// Operators may still create any number.
 pub const AUTO_CREATE_LIMIT: usize = 100_000;
 
+/// With so many topics a change is appended to a file beside `topics.json`, which is written after a while.
+const APPEND_FROM_TOPICS: usize = 1_000;
+/// Most changes that are kept to be appended; beyond it the whole file is written.
+const UNSAVED_LIMIT: usize = 10_000;
+
 const FILE_NAME: &str = "topics.json";
 const SCHEDULE_QUEUES: i32 = 18;
 const BENCHMARK_QUEUES: i32 = 1024;
 const CLUSTER_QUEUES: i32 = 16;
 
-type ChangeListener = Box<dyn Fn() + Send + Sync>;
+type ChangeListener = Box<dyn Fn(Change<'_>) + Send + Sync>;
+
+/// What has changed in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// One topic was created or changed.
+    Put(&'a str),
+    /// Anything else.
+    Other,
+}
 
 /// The topics of this broker.
 pub struct Topics {
     table: DashMap<String, Arc<TopicConfig>, foldhash::fast::RandomState>,
     /// Held through every change: two changes must not build on the same old entry.
     version: Mutex<DataVersion>,
+    /// Changes that are in no file yet, oldest first. Changed with `version` locked.
+    unsaved: Mutex<Vec<SavedChange>>,
     file: TableFile,
     clock: Arc<dyn Clock>,
     config: Arc<Live<BrokerConfig>>,
@@ -70,9 +87,11 @@ impl Topics {
         let file = config_dir.file(FILE_NAME);
         let saved: Option<TopicConfigSerializeWrapper> = file.load(clock.wall_ms())?;
         let created = system_topics(&config.get(), store_config);
+        let changes: Vec<SavedChange> = file.load_lines()?;
         let topics = Topics {
             table: DashMap::default(),
             version: Mutex::default(),
+            unsaved: Mutex::default(),
             file,
             system_topics: system_topic_names(&created),
             clock,
@@ -89,7 +108,31 @@ impl Topics {
                 topics.file.mark_changed();
             }
         }
+        topics.catch_up(changes);
         Ok(topics)
+    }
+
+    /// Takes over changes that a crash left beside the file, unless the file is newer: this broker's, or one that
+    /// another broker wrote meanwhile.
+    fn catch_up(&self, changes: Vec<SavedChange>) {
+        let mut version = self.lock();
+        for SavedChange {
+            version: made,
+            put,
+            removed,
+        } in changes
+        {
+            if made.counter <= version.counter || made.timestamp < version.timestamp {
+                continue;
+            }
+            *version = made;
+            if let Some(topic) = put {
+                self.insert(topic);
+            }
+            if let Some(topic) = removed {
+                self.table.remove(&topic);
+            }
+        }
     }
 
     fn fill(&self, saved: TopicConfigSerializeWrapper) {
@@ -101,7 +144,7 @@ impl Topics {
     }
 
     /// Calls `listener` after every change of the table; the first one set stays.
-    pub fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
+    pub fn on_change(&self, listener: impl Fn(Change<'_>) + Send + Sync + 'static) {
         // One listener by design: the registration.
         let _ = self.on_change.set(Box::new(listener));
     }
@@ -162,7 +205,7 @@ impl Topics {
             tracing::info!(topic, default_topic, queue_nums, %remote, "topic created by a send");
             self.commit(&mut version, config)
         };
-        self.changed();
+        self.changed(Change::Put(topic));
         Some(created)
     }
 
@@ -199,7 +242,7 @@ impl Topics {
             tracing::info!(topic, order, "topic created or changed for a group");
             self.commit(&mut version, config)
         };
-        self.changed();
+        self.changed(Change::Put(topic));
         changed
     }
 
@@ -213,7 +256,7 @@ impl Topics {
             tracing::info!(topic = config.topic_name, "topic created");
             self.commit(&mut version, config)
         };
-        self.changed();
+        self.changed(Change::Put(&created.topic_name));
         created
     }
 
@@ -227,7 +270,7 @@ impl Topics {
             tracing::info!(topic = config.topic_name, old = ?self.get(&config.topic_name), new = ?config, "topic put");
             self.commit(&mut version, config)
         };
-        self.changed();
+        self.changed(Change::Put(&put.topic_name));
         put
     }
 
@@ -247,7 +290,7 @@ impl Topics {
             tracing::info!(topic, ?old, new = ?config, "topic put");
             self.commit(&mut version, config)
         };
-        self.changed();
+        self.changed(Change::Put(topic));
         Ok(put)
     }
 
@@ -262,15 +305,19 @@ impl Topics {
             change(&mut config);
             self.commit(&mut version, config)
         };
-        self.changed();
+        self.changed(Change::Put(topic));
         Some(updated)
     }
 
     /// Raises the version without a change of any topic: name servers look at what is registered only then, and it
     /// depends on `brokerPermission` too.
     pub fn raise_version(&self) {
-        self.lock().next(self.clock.wall_ms());
-        self.changed();
+        {
+            let mut version = self.lock();
+            version.next(self.clock.wall_ms());
+            self.note(*version, None, None);
+        }
+        self.changed(Change::Other);
     }
 
     /// Removes a topic; false when it does not exist.
@@ -282,8 +329,9 @@ impl Topics {
             };
             tracing::info!(topic, ?removed, "topic removed");
             version.next(self.clock.wall_ms());
+            self.note(*version, None, Some(topic.to_owned()));
         }
-        self.changed();
+        self.changed(Change::Other);
         true
     }
 
@@ -341,7 +389,22 @@ impl Topics {
 
     fn commit(&self, version: &mut MutexGuard<'_, DataVersion>, config: TopicConfig) -> Arc<TopicConfig> {
         version.next(self.clock.wall_ms());
+        self.note(**version, Some(config.clone()), None);
         self.insert(config)
+    }
+
+    /// Keeps a change until it is in a file. With the version locked.
+    fn note(&self, version: DataVersion, put: Option<TopicConfig>, removed: Option<String>) {
+        let mut unsaved = self.lock_unsaved();
+        if self.table.len() < APPEND_FROM_TOPICS || unsaved.len() >= UNSAVED_LIMIT {
+            self.file.need_whole();
+            return;
+        }
+        unsaved.push(SavedChange {
+            version,
+            put,
+            removed,
+        });
     }
 
     fn insert(&self, config: TopicConfig) -> Arc<TopicConfig> {
@@ -351,10 +414,10 @@ impl Topics {
     }
 
     /// After the lock is released: the listener may look at the table.
-    fn changed(&self) {
+    fn changed(&self, change: Change<'_>) {
         self.file.mark_changed();
         if let Some(listener) = self.on_change.get() {
-            listener();
+            listener(change);
         }
     }
 
@@ -364,8 +427,31 @@ impl Topics {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    fn lock_unsaved(&self) -> MutexGuard<'_, Vec<SavedChange>> {
+        self.unsaved
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn to_lines(&self, unsaved: &[SavedChange]) -> Result<Vec<u8>, PersistError> {
+        let mut lines = Vec::new();
+        for change in unsaved {
+            let line = fastjson::to_vec(change).map_err(|source| PersistError::Encode {
+                path: self.file.path().to_owned(),
+                source,
+            })?;
+            lines.extend(line);
+            lines.push(b'\n');
+        }
+        Ok(lines)
+    }
+
     fn to_file(&self) -> TopicConfigSerializeWrapper {
-        let (data_version, table) = self.snapshot_with_version();
+        let (data_version, table) = {
+            let version = self.lock();
+            self.lock_unsaved().clear();
+            (*version, self.snapshot())
+        };
         TopicConfigSerializeWrapper {
             data_version,
             topic_config_table: table
@@ -384,6 +470,24 @@ impl Table for Topics {
     fn flush(&self) -> Result<(), PersistError> {
         self.file.flush_with(|| Ok(self.to_file()))
     }
+
+    fn secure(&self) -> Result<(), PersistError> {
+        let is_secure = self.file.secure_with(|| {
+            let unsaved = std::mem::take(&mut *self.lock_unsaved());
+            self.to_lines(&unsaved)
+        })?;
+        if is_secure { Ok(()) } else { self.flush() }
+    }
+}
+
+/// A change of the table as a line beside its file.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SavedChange {
+    /// The version that it made.
+    version: DataVersion,
+    put: Option<TopicConfig>,
+    removed: Option<String>,
 }
 
 impl std::fmt::Debug for Topics {
@@ -612,12 +716,62 @@ mod tests {
     }
 
     #[test]
+    fn changes_of_a_large_table_are_secured_beside_its_file_and_survive_a_crash() {
+        let home = Home::empty();
+        let topics = home.topics();
+        (0..APPEND_FROM_TOPICS).for_each(|number| {
+            topics.put(TopicConfig::new(format!("T{number}"), 1));
+        });
+        topics.flush().unwrap();
+        let whole = std::fs::read(topics.file.path()).unwrap();
+
+        topics.put(TopicConfig::new("new", 3));
+        topics.update("T1", |topic| topic.perm = perm::READ);
+        topics.remove("T2");
+        topics.secure().unwrap();
+        topics.put(TopicConfig::new("newer", 3));
+        topics.secure().unwrap();
+        assert_eq!(
+            std::fs::read(topics.file.path()).unwrap(),
+            whole,
+            "not written again"
+        );
+
+        let reopened = home.topics();
+        assert_eq!(reopened.snapshot(), topics.snapshot());
+        assert_eq!(reopened.data_version(), topics.data_version());
+        reopened.flush().unwrap();
+        let again = home.topics();
+        assert_eq!(again.snapshot(), topics.snapshot());
+        assert!(!again.file.is_behind(), "the lines are gone");
+    }
+
+    #[test]
+    fn lines_older_than_the_file_change_nothing() {
+        let home = Home::empty();
+        let topics = home.topics();
+        (0..=APPEND_FROM_TOPICS).for_each(|number| {
+            topics.put(TopicConfig::new(format!("T{number}"), 1));
+        });
+        topics.flush().unwrap();
+        topics.update("T1", |topic| topic.perm = perm::READ);
+        topics.secure().unwrap();
+        let path = topics.file.path().with_extension("json.changes");
+        let lines = std::fs::read(&path).unwrap();
+        topics.update("T1", |topic| topic.perm = perm::WRITE);
+        topics.flush().unwrap();
+        // A crash between the two steps: the file is new, the lines are still there.
+        std::fs::write(&path, lines).unwrap();
+        assert_eq!(home.topics().get("T1").unwrap().perm, perm::WRITE);
+    }
+
+    #[test]
     fn every_change_is_announced_and_survives_a_restart() {
         let home = Home::empty();
         let topics = home.topics();
         let announced = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&announced);
-        topics.on_change(move || {
+        topics.on_change(move |_| {
             counter.fetch_add(1, Ordering::SeqCst);
         });
         topics.put(TopicConfig::new("a", 2));

@@ -41,9 +41,9 @@ use crate::registry::persist::Table;
 /// How long an answer waits for the name servers: the operator's next question goes to one of them.
 const REGISTRATION_WAIT: Duration = Duration::from_secs(3);
 
-/// Writes the file of a table that was just changed.
+/// Gets the change that was just made to the disk.
 fn write_now(table: &dyn Table) -> Result<(), Refusal> {
-    table.flush().map_err(|error| {
+    table.secure().map_err(|error| {
         Refusal::system_error(format!(
             "changed in memory, but not on disk, and tried again: {error}"
         ))
