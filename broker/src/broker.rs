@@ -169,7 +169,9 @@ impl Broker {
         let pop_progress = PopProgress::new(&store, &registries.consumer_offsets);
         let registration = RegistrationWaker::new();
         let topics_changed = registration.clone();
-        registries.topics.on_change(move || topics_changed.wake());
+        registries
+            .topics
+            .on_change(move |change| topics_changed.wake_after(change));
         let consumers = Arc::new(Consumers::new());
         let filters = Arc::clone(&registries.consumer_filters);
         consumers.on_group_gone(move |group| filters.unregister(group));

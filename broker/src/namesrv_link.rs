@@ -7,22 +7,29 @@
 //!                                                 └── order topics in the answer ──> Topics
 //! ```
 //!
-//! Each name server has a task of its own, so a dead one delays nobody. A registration always holds all topics: it
-//! needs no knowledge of what a name server, which may have restarted, still knows. Many changes at once make one
-//! registration. A name server takes a topic's permission again only when the data version differs, so a permission
+//! Each name server has a task of its own, so a dead one delays nobody. A registration holds all topics: it needs no
+//! knowledge of what a name server, which may have restarted, still knows. Many changes at once make one registration.
+//!
+//! With many topics ([`ALONE_FROM_TOPICS`], or always with `enableSingleTopicRegister`) that would cost too much for each
+//! change, so a few changed topics are announced alone (REGISTER_TOPIC_IN_NAMESRV), and the registration of the next
+//! period brings the data version up to date. A registration too long for one frame is sent in parts.
+//!
+//! A name server takes a topic's permission again only when the data version differs, so a permission
 //! wiped there stays wiped while nothing changes here.
 //!
-//! Reference: `BrokerOuterAPI`, `BrokerController.registerBrokerAll`. Differences: a changed topic is registered with
-//! all others rather than alone; a lost connection is noticed within a second, not at the next period; `compressed` is
+//! Reference: `BrokerOuterAPI`, `BrokerController.registerBrokerAll`, `registerSingleTopicAll`. Differences: of few topics, a
+//! changed one is registered with all others rather than alone; parts are made without `enableSplitRegistration` too; a
+//! lost connection is noticed within a second, not at the next period; `compressed` is
 //! said in the header, where the reference says false whatever it sends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::properties::Live;
 use remoting::body::{
-    DataVersion, KvTable, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper, fastjson,
+    DataVersion, KvTable, QueueData, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper,
+    TopicRouteData, fastjson,
 };
 use remoting::client::{Client, ClientConfig};
 use remoting::codes::{request_code, response_code};
@@ -31,7 +38,7 @@ use remoting::fields::DecodeHeader;
 use remoting::frame::Frame;
 use remoting::header::{
     QueryDataVersionRequestHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader,
-    UnRegisterBrokerRequestHeader,
+    RegisterTopicRequestHeader, UnRegisterBrokerRequestHeader,
 };
 use remoting::request::OutgoingRequest;
 use thiserror::Error;
@@ -41,7 +48,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BrokerConfig, Identity, NettyClientConfig, namesrv_addresses};
-use crate::registry::topics::perm;
+use crate::registry::topics::{Change, perm};
 use crate::registry::{QueueMappings, Topics};
 
 /// The least and the longest time between two registrations. Reference: `BrokerController.start`.
@@ -52,6 +59,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the last word to a name server may take.
 const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
+/// With so many topics, changed ones are announced alone. Reference: `splitRegistrationSize`.
+const ALONE_FROM_TOPICS: usize = 800;
+/// Most topics that are announced alone, one after another; more are registered with all others.
+const MOST_ALONE: usize = 64;
+/// How many requests are remembered with their topics.
+const REMEMBERED_REQUESTS: usize = 1024;
+/// A registration is divided so that no part is much longer: a frame has at most 16 MiB.
+const PART_BYTES: usize = 4 * 1024 * 1024;
+/// What a topic takes beside its name and attributes, at most.
+const TOPIC_BYTES: usize = 256;
 const READ_WRITE: i32 = perm::READ | perm::WRITE;
 
 /// Asks for a registration with all name servers, now. Made before the link, so that whoever changes topics has it.
@@ -64,6 +81,8 @@ pub struct RegistrationWaker {
 struct Shared {
     /// Number of registrations asked for.
     wanted: watch::Sender<u64>,
+    /// The last requests that were for one topic only, with their numbers. Locked while a request gets its number.
+    topics: Mutex<VecDeque<(u64, Arc<str>)>>,
     servers: Mutex<HashMap<String, Progress>>,
     progressed: Condvar,
 }
@@ -89,6 +108,7 @@ impl RegistrationWaker {
         Self {
             shared: Arc::new(Shared {
                 wanted,
+                topics: Mutex::default(),
                 servers: Mutex::default(),
                 progressed: Condvar::new(),
             }),
@@ -97,7 +117,27 @@ impl RegistrationWaker {
 
     /// Asks for a registration. Many requests before it begins make one.
     pub fn wake(&self) {
+        let _numbering = self.shared.lock_topics();
         self.shared.wanted.send_modify(|wanted| *wanted += 1);
+    }
+
+    fn wake_for(&self, topic: &str) {
+        let mut topics = self.shared.lock_topics();
+        if topics.len() == REMEMBERED_REQUESTS {
+            topics.pop_front();
+        }
+        self.shared.wanted.send_modify(|wanted| {
+            *wanted += 1;
+            topics.push_back((*wanted, topic.into()));
+        });
+    }
+
+    /// Asks for what a change of the topics needs.
+    pub fn wake_after(&self, change: Change<'_>) {
+        match change {
+            Change::Put(topic) => self.wake_for(topic),
+            Change::Other => self.wake(),
+        }
     }
 
     /// Waits until everything asked for so far is registered, at most for `limit`; name servers that cannot be reached
@@ -128,6 +168,22 @@ impl Progress {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Progress>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_topics(&self) -> MutexGuard<'_, VecDeque<(u64, Arc<str>)>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The topics that the requests after `done` up to `wanted` are for; `None` when one of them is for everything, or
+    /// there are too many.
+    fn topics_between(&self, done: u64, wanted: u64) -> Option<BTreeSet<Arc<str>>> {
+        let topics = self.lock_topics();
+        let asked = topics
+            .iter()
+            .filter(|(number, _)| (done + 1..=wanted).contains(number));
+        let all_are_known = asked.clone().count() as u64 == wanted.saturating_sub(done);
+        let asked: BTreeSet<Arc<str>> = asked.map(|(_, topic)| Arc::clone(topic)).collect();
+        (all_are_known && (1..=MOST_ALONE).contains(&asked.len())).then_some(asked)
     }
 
     /// Notes the end of an attempt; true if that changed whether we are registered.
@@ -300,7 +356,9 @@ struct Registrar {
 #[derive(Debug)]
 struct Registration {
     stamp: Stamp,
-    /// More than one with `enableSplitRegistration`.
+    /// Whether the name server has all parts in this version already; of no importance to a single part.
+    is_repeated: bool,
+    /// More than one when there are many topics.
     parts: Vec<OutgoingRequest>,
 }
 
@@ -310,10 +368,8 @@ struct Stamp {
     version: DataVersion,
     broker_permission: i32,
     compressed: bool,
-    /// Topics in a part.
+    /// Most topics in a part.
     split: Option<usize>,
-    /// Whether the name server has all parts in this version already.
-    is_repeated: bool,
     not_active_timeout_ms: Option<i64>,
 }
 
@@ -368,10 +424,22 @@ impl Registrar {
         let shared = Arc::clone(&self.options.waker.shared);
         let mut wanted = shared.wanted.subscribe();
         let mut known = None;
+        let mut last_done = 0;
+        let mut due = Instant::now();
         loop {
             let began = Instant::now();
             let done = *wanted.borrow_and_update();
-            let result = self.register(&address, known).await;
+            let alone = (began < due && known.is_some())
+                .then(|| self.to_announce_alone(&address, last_done, done))
+                .flatten();
+            let result = match (alone, known) {
+                (Some(topics), Some(version)) => self.announce(&address, topics).await.map(|()| version),
+                _ => {
+                    due = began + self.period();
+                    self.register(&address, known).await
+                }
+            };
+            last_done = done;
             let is_news = shared.finish(&address, done, result.is_ok());
             match &result {
                 Ok(_) if is_news => tracing::info!(namesrv = address, "registered with name server"),
@@ -387,21 +455,16 @@ impl Registrar {
             known = result.as_ref().ok().copied();
             let took = began.elapsed();
             match result {
-                Ok(_) => self.rest(&address, &mut wanted, took).await,
+                Ok(_) => self.rest(&address, &mut wanted, took, due).await,
                 Err(_) => rest_after_failure(&mut wanted).await,
             }
         }
     }
 
     /// Waits until the next registration is due.
-    async fn rest(&self, address: &str, wanted: &mut watch::Receiver<u64>, took: Duration) {
+    async fn rest(&self, address: &str, wanted: &mut watch::Receiver<u64>, took: Duration, due: Instant) {
         // A flood of changes must not keep two servers busy with nothing but registrations.
         sleep(took.min(LOOK_EVERY)).await;
-        let period_ms = self
-            .config()
-            .register_name_server_period
-            .clamp(*PERIOD_MS.start(), *PERIOD_MS.end());
-        let due = Instant::now() + Duration::from_millis(u64::from(period_ms.unsigned_abs()));
         loop {
             tokio::select! {
                 _ = wanted.changed() => return,
@@ -413,6 +476,59 @@ impl Registrar {
                 }
             }
         }
+    }
+
+    fn period(&self) -> Duration {
+        let period_ms = self
+            .config()
+            .register_name_server_period
+            .clamp(*PERIOD_MS.start(), *PERIOD_MS.end());
+        Duration::from_millis(u64::from(period_ms.unsigned_abs()))
+    }
+
+    /// The topics that changed since the request `last_done`, if they may be announced without all others to this
+    /// name server, which is registered with.
+    fn to_announce_alone(&self, address: &str, last_done: u64, wanted: u64) -> Option<Vec<Arc<TopicConfig>>> {
+        let is_alone =
+            self.config().enable_single_topic_register || self.options.topics.len() >= ALONE_FROM_TOPICS;
+        // Another connection may lead to a name server that was started anew.
+        if !is_alone || !self.client.is_connected(address) {
+            return None;
+        }
+        let changed = self.options.waker.shared.topics_between(last_done, wanted)?;
+        // One that is gone cannot be announced.
+        changed
+            .iter()
+            .map(|topic| self.options.topics.get(topic))
+            .collect()
+    }
+
+    /// REGISTER_TOPIC_IN_NAMESRV for each. The data version there stays what it was.
+    async fn announce(&self, address: &str, topics: Vec<Arc<TopicConfig>>) -> Result<(), RegisterError> {
+        let config = self.config();
+        let timeout = Duration::from_millis(u64::from(config.register_broker_timeout_mills.unsigned_abs()));
+        for topic in topics {
+            let topic = permitted(&topic, config.broker_permission);
+            let route = TopicRouteData {
+                queue_datas: vec![QueueData {
+                    broker_name: self.options.identity.broker_name.clone(),
+                    read_queue_nums: topic.read_queue_nums,
+                    write_queue_nums: topic.write_queue_nums,
+                    perm: topic.perm,
+                    topic_sys_flag: topic.topic_sys_flag,
+                }],
+                ..TopicRouteData::default()
+            };
+            let body = fastjson::to_vec(&route).map_err(|error| RegisterError::Encode(error.to_string()))?;
+            let header = RegisterTopicRequestHeader {
+                topic: topic.topic_name,
+            };
+            let request = OutgoingRequest::new(request_code::REGISTER_TOPIC_IN_NAMESRV)
+                .header(&header)
+                .body(body);
+            accepted(self.client.invoke(address, request, timeout).await?)?;
+        }
+        Ok(())
     }
 
     /// Registers once. Returns the data version that the name server has then; `known` is what it had before.
@@ -518,8 +634,7 @@ impl Registrar {
         config: &BrokerConfig,
         known: Option<DataVersion>,
     ) -> Result<Arc<Registration>, RegisterError> {
-        let (version, topics) = self.options.topics.snapshot_with_version();
-        let stamp = Stamp {
+        let stamp = |version| Stamp {
             version,
             broker_permission: config.broker_permission,
             compressed: config.compressed_register,
@@ -528,16 +643,21 @@ impl Registrar {
                     .unwrap_or(1)
                     .max(1)
             }),
-            is_repeated: config.enable_split_registration && known == Some(version),
             not_active_timeout_ms: config
                 .enable_slave_acting_master
                 .then_some(config.broker_not_active_timeout_millis),
         };
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(latest) = latest.as_ref().filter(|latest| latest.stamp == stamp) {
+        let version = self.options.topics.data_version();
+        let is_latest = |latest: &&Arc<Registration>| {
+            latest.stamp == stamp(version)
+                && (latest.parts.len() == 1 || latest.is_repeated == (known == Some(version)))
+        };
+        if let Some(latest) = latest.as_ref().filter(is_latest) {
             return Ok(Arc::clone(latest));
         }
-        let registration = Arc::new(self.encode(stamp, &topics)?);
+        let (version, topics) = self.options.topics.snapshot_with_version();
+        let registration = Arc::new(self.encode(stamp(version), known == Some(version), &topics)?);
         *latest = Some(Arc::clone(&registration));
         Ok(registration)
     }
@@ -545,20 +665,25 @@ impl Registrar {
     fn encode(
         &self,
         stamp: Stamp,
+        is_repeated: bool,
         topics: &BTreeMap<String, Arc<TopicConfig>>,
     ) -> Result<Registration, RegisterError> {
         let topics: Vec<&Arc<TopicConfig>> = topics.values().collect();
-        let parts: Vec<&[&Arc<TopicConfig>]> = match stamp.split {
-            Some(size) if !topics.is_empty() => topics.chunks(size).collect(),
-            _ => vec![&topics],
-        };
+        let parts = divided(&topics, stamp.split.unwrap_or(usize::MAX));
         let count = parts.len();
         let parts = parts
             .into_iter()
             .enumerate()
-            .map(|(index, part)| self.encode_part(&stamp, part_version(&stamp, count - 1 - index), part))
+            .map(|(index, part)| {
+                let version = part_version(&stamp, is_repeated, count - 1 - index);
+                self.encode_part(&stamp, version, part)
+            })
             .collect::<Result<_, _>>()?;
-        Ok(Registration { stamp, parts })
+        Ok(Registration {
+            stamp,
+            is_repeated,
+            parts,
+        })
     }
 
     fn encode_part(
@@ -616,8 +741,8 @@ impl Registrar {
 /// A name server looks at the topics of a part only if its version is new. So the parts of a new version each get one
 /// of their own, which only the last one keeps; the parts of a version it knows are sent under that one, which tells
 /// it that nothing changed. Versions are compared for equality only.
-fn part_version(stamp: &Stamp, remaining: usize) -> DataVersion {
-    if stamp.is_repeated || remaining == 0 {
+fn part_version(stamp: &Stamp, is_repeated: bool, remaining: usize) -> DataVersion {
+    if is_repeated || remaining == 0 {
         return stamp.version;
     }
     let older_ms = i64::try_from(remaining).unwrap_or(i64::MAX);
@@ -625,6 +750,25 @@ fn part_version(stamp: &Stamp, remaining: usize) -> DataVersion {
         timestamp: stamp.version.timestamp.saturating_sub(older_ms),
         ..stamp.version
     }
+}
+
+/// Topics in parts of at most `most` of them and about [`PART_BYTES`]; one empty part when there are none.
+fn divided<'a>(topics: &'a [&'a Arc<TopicConfig>], most: usize) -> Vec<&'a [&'a Arc<TopicConfig>]> {
+    let (mut parts, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for (index, topic) in topics.iter().enumerate() {
+        let attributes = topic
+            .attributes
+            .iter()
+            .map(|(key, value)| key.len() + value.len());
+        let length = TOPIC_BYTES + 2 * topic.topic_name.len() + attributes.sum::<usize>();
+        if index > begin && (index - begin >= most || bytes + length > PART_BYTES) {
+            parts.push(&topics[begin..index]);
+            (begin, bytes) = (index, 0);
+        }
+        bytes += length;
+    }
+    parts.push(&topics[begin..]);
+    parts
 }
 
 /// A topic with no more permission than the broker has.
@@ -689,6 +833,10 @@ mod tests {
             header: RegisterBrokerRequestHeader,
             body: RegisterBrokerBody,
         },
+        Topic {
+            topic: String,
+            queues: QueueData,
+        },
         Query,
         Unregister(UnRegisterBrokerRequestHeader),
     }
@@ -715,6 +863,16 @@ mod tests {
             .into())
     }
 
+    fn register_topic(namesrv: &FakeNamesrv, request: Request<'_, RegisterTopicRequestHeader>) -> Handled {
+        let route: TopicRouteData = fastjson::from_slice(request.body()).unwrap();
+        let heard = Heard::Topic {
+            topic: request.header.topic.clone(),
+            queues: route.queue_datas[0].clone(),
+        };
+        namesrv.heard.send_modify(|all| all.push(heard));
+        Ok(Response::success().into())
+    }
+
     fn query(namesrv: &FakeNamesrv, request: Request<'_, QueryDataVersionRequestHeader>) -> Handled {
         namesrv.heard.send_modify(|all| all.push(Heard::Query));
         Ok(Response::success()
@@ -731,9 +889,10 @@ mod tests {
     }
 
     routes! { FakeNamesrv;
-        REGISTER_BROKER    => RegisterBrokerRequestHeader,   register,   inline;
-        QUERY_DATA_VERSION => QueryDataVersionRequestHeader, query,      inline;
-        UNREGISTER_BROKER  => UnRegisterBrokerRequestHeader, unregister, inline;
+        REGISTER_BROKER           => RegisterBrokerRequestHeader,   register,       inline;
+        REGISTER_TOPIC_IN_NAMESRV => RegisterTopicRequestHeader,    register_topic, inline;
+        QUERY_DATA_VERSION        => QueryDataVersionRequestHeader, query,          inline;
+        UNREGISTER_BROKER         => UnRegisterBrokerRequestHeader, unregister,     inline;
     }
 
     impl ConnectionEvents for FakeNamesrv {
@@ -804,7 +963,7 @@ mod tests {
         let topics = Arc::new(topics);
         let waker = RegistrationWaker::new();
         let on_change = waker.clone();
-        topics.on_change(move || on_change.wake());
+        topics.on_change(move |change| on_change.wake_after(change));
         let identity = Identity {
             cluster: "C".into(),
             broker_name: "broker-a".into(),
@@ -1012,5 +1171,62 @@ mod tests {
         let second = namesrv.heard(2 * parts).await;
         assert!(second[parts..].iter().all(|heard| version_of(heard) == version));
         link.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_of_many_topics_is_announced_alone_when_it_changes() {
+        let mut namesrv = Running::start(None, false).await;
+        let broker = broker(&namesrv.address(), |config| {
+            config.broker_permission = perm::READ;
+        });
+        let topics = &broker.options.topics;
+        (0..ALONE_FROM_TOPICS).for_each(|number| {
+            topics.put(TopicConfig::new(format!("T{number}"), 4));
+        });
+        let link = NamesrvLink::start(broker.options.clone());
+        assert!(matches!(namesrv.heard(1).await[0], Heard::Register { .. }));
+        topics.put(TopicConfig::new("New", 7));
+        let heard = namesrv.heard(2).await;
+        let Heard::Topic { topic, queues } = &heard[1] else {
+            panic!("not alone but {:?}", heard[1])
+        };
+        assert_eq!((topic.as_str(), queues.read_queue_nums), ("New", 7));
+        assert_eq!(
+            (queues.perm, queues.broker_name.as_str()),
+            (perm::READ, "broker-a")
+        );
+
+        // What is no change of one topic needs all of them.
+        topics.remove("New");
+        let heard = namesrv.heard(3).await;
+        assert!(!topics_of(&heard[2]).contains_key("New"));
+        assert_eq!(version_of(&heard[2]), topics.data_version());
+        link.stop().await;
+    }
+
+    #[test]
+    fn no_part_of_a_registration_comes_near_the_limit_of_a_frame() {
+        let topic = |number: usize| {
+            let name = format!("{number:0>127}");
+            let topic = TopicConfig {
+                attributes: [("+message.type".to_owned(), "x".repeat(number % 500))].into(),
+                ..TopicConfig::new(name, 8)
+            };
+            Arc::new(topic)
+        };
+        let topics: Vec<Arc<TopicConfig>> = (0..20_000).map(topic).collect();
+        let topics: Vec<&Arc<TopicConfig>> = topics.iter().collect();
+        let parts = divided(&topics, usize::MAX);
+        assert!(parts.len() > 1);
+        assert_eq!(parts.concat(), topics);
+        for part in parts {
+            let table: BTreeMap<_, _> = part
+                .iter()
+                .map(|topic| (topic.topic_name.clone(), (**topic).as_ref().clone()))
+                .collect();
+            let bytes = fastjson::to_vec(&table).unwrap().len();
+            assert!(bytes < 2 * PART_BYTES, "{bytes}");
+        }
+        assert_eq!(divided(&[], 6).len(), 1, "a broker without topics registers too");
     }
 }
