@@ -41,6 +41,11 @@ impl Latency {
             .saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX).max(1));
     }
 
+    /// Counts those of another run too.
+    pub fn add(&mut self, other: &Latency) {
+        self.0 += &other.0;
+    }
+
     /// The line's form.
     pub fn summary(&self) -> LatencySummary {
         let micros = |nanos: u64| (nanos as f64 / 10.0).round() / 100.0;
@@ -69,6 +74,14 @@ impl Errors {
     pub fn record(&mut self, code: i32, remark: impl FnOnce() -> String) {
         *self.by_code.entry(code).or_default() += 1;
         self.first.get_or_insert_with(remark);
+    }
+
+    /// Counts those of another run too.
+    pub fn add(&mut self, other: Errors) {
+        for (code, count) in other.by_code {
+            *self.by_code.entry(code).or_default() += count;
+        }
+        self.first = self.first.take().or(other.first);
     }
 
     /// How many there were.
@@ -144,6 +157,9 @@ pub struct Report {
     /// To create one topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_topic_us: Option<LatencySummary>,
+    /// From asking for some hundred queues at once to the messages of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_queue_us: Option<LatencySummary>,
     /// Topics that were created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topics: Option<u64>,

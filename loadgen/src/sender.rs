@@ -48,6 +48,16 @@ pub struct Sent {
     pub errors: Errors,
 }
 
+impl Sent {
+    /// Counts another run too.
+    pub fn add(&mut self, other: Sent) {
+        self.requests += other.requests;
+        self.elapsed += other.elapsed;
+        self.latency.add(&other.latency);
+        self.errors.add(other.errors);
+    }
+}
+
 /// Connections, templates for every queue, and the requests in flight.
 pub struct Sender {
     sockets: Sockets,
