@@ -496,11 +496,12 @@ impl Registrar {
             return None;
         }
         let changed = self.options.waker.shared.topics_between(last_done, wanted)?;
-        // One that is gone cannot be announced.
-        changed
-            .iter()
-            .map(|topic| self.options.topics.get(topic))
-            .collect()
+        let announced = |topic: &Arc<str>| {
+            // One that is gone cannot be announced, and a static topic not without its mapping.
+            let is_static = self.options.mappings.info(topic).is_some();
+            self.options.topics.get(topic).filter(|_| !is_static)
+        };
+        changed.iter().map(announced).collect()
     }
 
     /// REGISTER_TOPIC_IN_NAMESRV for each. The data version there stays what it was.

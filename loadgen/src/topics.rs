@@ -56,7 +56,8 @@ impl Topics {
         &self.target
     }
 
-    /// Creates, sends, reads, reports; CPU time and memory are those of all together.
+    /// Creates, sends, reads, reports. CPU time and memory are those of all together: for each message, without messages
+    /// for each topic created, without those for each queue read.
     pub fn run(&self) -> Result<Report> {
         let topics = self.target.topics(self.topics as usize);
         let meter = Meter::start(&self.target)?;
@@ -69,10 +70,17 @@ impl Topics {
         report.latency_us = Some(sent.latency.summary());
         report.create_topic_us = created.map(|latency| latency.summary());
         report.topics = Some(u64::from(self.topics));
+        let queues = u64::from(self.topics) * u64::from(self.target.queues);
+        // CPU time is told for each of what the run is about.
+        let about = match report.messages {
+            0 if report.create_topic_us.is_some() => u64::from(self.topics),
+            0 => queues,
+            messages => messages,
+        };
         if self.read_back {
             report.read_queue_us = Some(self.read(&topics)?.summary());
         }
-        meter.finish(report, sent.requests.max(1))
+        meter.finish(report, about)
     }
 
     fn send(&self, topics: &[String]) -> Result<Sent> {
