@@ -1,14 +1,14 @@
-//! What a clean stop leaves behind about the queues, so that the next start need not look into their files.
+//! What a clean stop leaves behind, so that the next start need not look into the queues' files nor scan the log.
 //!
 //! ```text
-//!   "queues" = | magic | witness | topics | crc32 |
-//!   witness  = | change times of the directories | sizes of queue files |
+//!   "queues" = | magic | witness | last record + 1, or 0 | topics | crc32 |
+//!   witness  = | change times of directories and of the log's last file | sizes of queue files |
 //!   topic    = | name | kind | count | queue ... |
 //!   queue    = | id | first file | last file | begin | end | min, max offset | min, max physical |
 //! ```
 //!
-//! With a million queues, listing and opening their files takes minutes when they are not in memory; this file is
-//! read in a second. It is a shortcut, never the truth: it is taken away before the store changes anything, and
+//! With a million queues, listing and opening their files takes minutes when they are not in memory, and so does reading
+//! a gigabyte of the log; this file is read in a second. It is a shortcut, never the truth: it is taken away before the store changes anything, and
 //! believed only if nobody else used the store since. A broker of the reference makes and removes its `abort` file, an
 //! operator who takes queues away removes names: both change the time of a directory. Whatever does not fit, or cannot be
 //! read, is as good as no file: the queues' files are looked into then.
@@ -31,8 +31,19 @@ const CRC_BYTES: usize = 4;
 pub struct CleanStop<'a> {
     pub(crate) disk: &'a dyn Disk,
     pub(crate) root: PathBuf,
+    /// The file that the log ends in.
+    pub(crate) log_file: Option<PathBuf>,
     /// Lengths of the files of simple and batch queues.
     pub(crate) file_sizes: [u64; 2],
+}
+
+/// What was noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Where the last record of the log begins.
+    pub(crate) last_record: Option<u64>,
+    /// All queues.
+    pub(crate) topics: Vec<TopicEnds>,
 }
 
 /// The queues of one topic.
@@ -46,10 +57,11 @@ pub struct TopicEnds {
 
 impl CleanStop<'_> {
     /// Writes the file. To be called last, when the abort file is gone.
-    pub fn write(&self, topics: impl Iterator<Item = TopicEnds>) -> io::Result<()> {
+    pub fn write(&self, noted: &Noted) -> io::Result<()> {
         let mut bytes = self.beginning()?;
-        for topic in topics {
-            encode_topic(&topic, &mut bytes);
+        put(&mut bytes, noted.last_record.map_or(0, |last| last + 1));
+        for topic in &noted.topics {
+            encode_topic(topic, &mut bytes);
         }
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_be_bytes());
@@ -62,18 +74,18 @@ impl CleanStop<'_> {
     }
 
     /// Reads the file and takes it away; `None` when there is none that can be believed.
-    pub fn take(&self) -> io::Result<Option<Vec<TopicEnds>>> {
+    pub fn take(&self) -> io::Result<Option<Noted>> {
         let Some(bytes) = self.disk.read(&self.path())? else {
             return Ok(None);
         };
         let expected = self.beginning();
         self.disk.remove_file(&self.path())?;
         self.disk.sync_dir(&self.directory())?;
-        let topics = expected.ok().and_then(|expected| decode(&bytes, &expected));
-        if topics.is_none() {
+        let noted = expected.ok().and_then(|expected| decode(&bytes, &expected));
+        if noted.is_none() {
             tracing::info!("the store was used by another broker, or changed: looking into all queues");
         }
-        Ok(topics)
+        Ok(noted)
     }
 
     fn directory(&self) -> PathBuf {
@@ -87,8 +99,9 @@ impl CleanStop<'_> {
     /// Magic and witness.
     fn beginning(&self) -> io::Result<Vec<u8>> {
         let mut bytes = MAGIC.to_vec();
-        for name in ["", "consumequeue", "batchconsumequeue"] {
-            bytes.extend_from_slice(&self.changed_ms(&self.root.join(name))?.to_be_bytes());
+        let directories = ["", "consumequeue", "batchconsumequeue"].map(|name| self.root.join(name));
+        for path in directories.iter().chain(&self.log_file) {
+            bytes.extend_from_slice(&self.changed_ms(path)?.to_be_bytes());
         }
         for size in self.file_sizes {
             put(&mut bytes, size);
@@ -96,9 +109,9 @@ impl CleanStop<'_> {
         Ok(bytes)
     }
 
-    /// When a name in the directory was made or removed last; -1 without the directory.
-    fn changed_ms(&self, directory: &Path) -> io::Result<i64> {
-        match self.disk.modified_ms(directory) {
+    /// When a name in the directory was made or removed last, or a byte of the file written; -1 without it.
+    fn changed_ms(&self, path: &Path) -> io::Result<i64> {
+        match self.disk.modified_ms(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(-1),
             other => other,
         }
@@ -118,17 +131,18 @@ fn encode_topic(topic: &TopicEnds, bytes: &mut Vec<u8>) {
     }
 }
 
-fn decode(bytes: &[u8], expected: &[u8]) -> Option<Vec<TopicEnds>> {
+fn decode(bytes: &[u8], expected: &[u8]) -> Option<Noted> {
     let (content, crc) = bytes.split_at_checked(bytes.len().checked_sub(CRC_BYTES)?)?;
     if crc != crc32fast::hash(content).to_be_bytes() {
         return None;
     }
     let mut left = content.strip_prefix(expected)?;
+    let last_record = take(&mut left)?.checked_sub(1);
     let mut topics = Vec::new();
     while !left.is_empty() {
         topics.push(decode_topic(&mut left)?);
     }
-    Some(topics)
+    Some(Noted { last_record, topics })
 }
 
 fn decode_topic(left: &mut &[u8]) -> Option<TopicEnds> {
@@ -180,7 +194,7 @@ mod tests {
     use super::*;
     use crate::disk::RealDisk;
 
-    fn topics() -> Vec<TopicEnds> {
+    fn noted() -> Noted {
         let ends = Ends {
             first: 6_000_000,
             last: 12_000_000,
@@ -200,13 +214,17 @@ mod tests {
             kind,
             queues: vec![(0, ends), (7, unknown)],
         };
-        vec![topic("T", QueueKind::Simple), topic("%RETRY%G", QueueKind::Batch)]
+        Noted {
+            last_record: Some(0),
+            topics: vec![topic("T", QueueKind::Simple), topic("%RETRY%G", QueueKind::Batch)],
+        }
     }
 
     fn stop(root: &Path) -> CleanStop<'_> {
         CleanStop {
             disk: &RealDisk,
             root: root.to_owned(),
+            log_file: Some(root.join("log")),
             file_sizes: [6_000_000, 300],
         }
     }
@@ -216,8 +234,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let stop = stop(root.path());
         stop.prepare().unwrap();
-        stop.write(topics().into_iter()).unwrap();
-        assert_eq!(stop.take().unwrap(), Some(topics()));
+        stop.write(&noted()).unwrap();
+        assert_eq!(stop.take().unwrap(), Some(noted()));
         assert_eq!(stop.take().unwrap(), None, "it is gone");
     }
 
@@ -230,12 +248,18 @@ mod tests {
             stop.prepare().unwrap();
             // So that the test needs no clock: any change of a name comes later than that.
             std::fs::File::open(root.path()).unwrap().set_times(old).unwrap();
-            stop.write(topics().into_iter()).unwrap();
+            stop.write(&noted()).unwrap();
         };
         write();
         std::fs::write(root.path().join("abort"), "1").unwrap();
         std::fs::remove_file(root.path().join("abort")).unwrap();
         assert_eq!(stop.take().unwrap(), None, "another broker ran");
+
+        std::fs::write(root.path().join("log"), "a record").unwrap();
+        write();
+        let log = std::fs::File::options().write(true).open(root.path().join("log"));
+        log.unwrap().set_times(old).unwrap();
+        assert_eq!(stop.take().unwrap(), None, "the log was written to");
 
         write();
         let resized = CleanStop {
@@ -257,6 +281,7 @@ mod tests {
         CleanStop {
             disk: stop.disk,
             root: stop.root.clone(),
+            log_file: stop.log_file.clone(),
             file_sizes: stop.file_sizes,
         }
     }

@@ -73,23 +73,25 @@ pub struct ConsumeQueues {
 
 impl ConsumeQueues {
     /// Takes the queues as they were at a clean stop, or else loads what their directories hold.
+    /// `log_file` is the one that the log ends in. Also gives where the last record of the log begins, if that was noted.
     pub fn load(
         config: &MessageStoreConfig,
         disk: &Arc<dyn Disk>,
         stopped: Stopped,
-    ) -> Result<Self, OpenError> {
+        log_file: Option<PathBuf>,
+    ) -> Result<(Self, Option<u64>), OpenError> {
         let queues = Self {
             context: QueueContext::new(config, disk),
             topics: DashMap::default(),
         };
         let root = config.root();
         let noted = queues
-            .clean_stop()
+            .clean_stop(log_file)
             .take()
             .map_err(OpenError::io("read what the last stop left in", &root))?;
-        if let Some(topics) = noted.filter(|_| stopped == Stopped::Cleanly) {
-            queues.restore(topics);
-            return Ok(queues);
+        if let Some(noted) = noted.filter(|_| stopped == Stopped::Cleanly) {
+            queues.restore(noted.topics);
+            return Ok((queues, noted.last_record));
         }
         for (kind, size_key) in [
             (QueueKind::Simple, "mappedFileSizeConsumeQueue"),
@@ -97,7 +99,7 @@ impl ConsumeQueues {
         ] {
             queues.load_kind(kind, size_key, stopped)?;
         }
-        Ok(queues)
+        Ok((queues, None))
     }
 
     fn restore(&self, topics: Vec<TopicEnds>) {
@@ -109,11 +111,12 @@ impl ConsumeQueues {
     }
 
     /// Where a clean stop notes the queues.
-    pub fn clean_stop(&self) -> CleanStop<'_> {
+    pub fn clean_stop(&self, log_file: Option<PathBuf>) -> CleanStop<'_> {
         let kinds = [QueueKind::Simple, QueueKind::Batch];
         CleanStop {
             disk: &*self.context.disk,
             root: self.context.store_root.clone(),
+            log_file,
             file_sizes: kinds.map(|kind| self.context.file_size(kind)),
         }
     }
@@ -473,7 +476,7 @@ mod tests {
             ..MessageStoreConfig::default()
         };
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let mut queues = ConsumeQueues::load(&config, &disk, Stopped::Cleanly).unwrap();
+        let (mut queues, _) = ConsumeQueues::load(&config, &disk, Stopped::Cleanly, None).unwrap();
         queues.context.max_buffered_bytes = max_buffered_bytes;
         Bench {
             _directory: directory,

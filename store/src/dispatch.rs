@@ -86,6 +86,8 @@ pub(crate) struct Derived {
     pub(crate) queues: ConsumeQueues,
     pub(crate) index: IndexFiles,
     pub(crate) deleted: DeletedTopics,
+    /// Where the last record of the log begins, as a clean stop noted it.
+    pub(crate) last_record: Option<u64>,
     rules: Rules,
 }
 
@@ -128,6 +130,7 @@ impl Derived {
         clock: &Arc<dyn Clock>,
         stopped: Stopped,
         crashed_after_ms: Option<i64>,
+        log_file: Option<PathBuf>,
     ) -> Result<Self, OpenError> {
         let delay_levels =
             DelayLevels::parse(&config.message_delay_level).map_err(|_| OpenError::Unsupported {
@@ -135,9 +138,11 @@ impl Derived {
                 value: config.message_delay_level.clone(),
                 remedy: "write levels such as `1s 5m 2h`",
             })?;
+        let (queues, last_record) = ConsumeQueues::load(config, disk, stopped, log_file)?;
         let deleted_path: PathBuf = config.root().join("deletedTopics");
         Ok(Self {
-            queues: ConsumeQueues::load(config, disk, stopped)?,
+            queues,
+            last_record,
             index: IndexFiles::load(config, disk, clock, crashed_after_ms)?,
             deleted: DeletedTopics::load(disk, deleted_path.clone())
                 .map_err(OpenError::io("read", &deleted_path))?,

@@ -30,7 +30,7 @@
 //! | `index_file`        | keys                                                                     |
 //! | `recovery`          | where the log ends, and what is lost                                     |
 //! | `checkpoint`, `deleted_topics` | what recovery must know                                       |
-//! | `clean_stop`        | the queues as the last stop left them: a start opens no queue file       |
+//! | `clean_stop`        | the queues as the last stop left them: a start opens no file of a queue  |
 //! | `retention`         | old files go                                                             |
 //! | `timer/`            | wheel, log and checkpoint of messages with a delivery time               |
 //! | `mapped_file`, `mapped_file_queue` | files as memory: the only unsafe code; runs of equal files |

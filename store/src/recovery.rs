@@ -2,8 +2,8 @@
 //!
 //! # Where the scan begins
 //! After a clean stop everything derived is on disk, and only what lies beyond the queues' last entries is dispatched;
-//! the scan begins in the file of the last of them. After a crash it begins at the first record of the file that holds
-//! the checkpoint's `logics_physical_offset`; in the directory of an older broker, whose checkpoint has none, at the
+//! the scan begins at the last record if the stop noted it (`clean_stop.rs`), else in the file of the last entry's.
+//! After a crash it begins at the first record of the file that holds the checkpoint's `logics_physical_offset`; in the directory of an older broker, whose checkpoint has none, at the
 //! newest file whose first record was stored before the checkpoint's time. Queue entries from there on are taken away
 //! first and built anew, so whatever a crash left in them does not matter. Where the checkpoint is this broker's own,
 //! and so says that log, queues and index are on disk up to that record, the scan begins at the record itself. The index may need an earlier beginning: it
@@ -266,7 +266,9 @@ impl Recovery<'_> {
         let known_bound = queues_end.max(dispatched).max(indexed);
         if self.is_clean {
             let mut plan = Plan {
-                scan_from: self.files[self.newest_file_before(queues_end)].start(),
+                scan_from: self
+                    .noted_last_record()
+                    .unwrap_or_else(|| self.files[self.newest_file_before(queues_end)].start()),
                 queues_from: queues_end,
                 index_from: queues_end,
                 known_bound,
@@ -332,6 +334,11 @@ impl Recovery<'_> {
     fn is_record_at(&self, position: u64) -> bool {
         self.file_at(position)
             .is_some_and(|file| matches!(self.step(file, position), Step::Record(_)))
+    }
+
+    /// Where the last record begins, if a clean stop noted it and it is there.
+    fn noted_last_record(&self) -> Option<u64> {
+        self.derived.last_record.filter(|position| self.is_record_at(*position))
     }
 
     /// The oldest file that a search by time may go back to.

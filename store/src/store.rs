@@ -24,6 +24,7 @@ use thiserror::Error;
 
 use crate::allocate::Allocator;
 use crate::checkpoint::{Checkpoint, CheckpointField};
+use crate::clean_stop::Noted;
 
 use crate::commit_log::CommitLog;
 use crate::config::{BrokerRole, MessageStoreConfig};
@@ -223,7 +224,8 @@ impl Store {
                 on_disk_below: checkpoint.get(CheckpointField::LogicsPhysicalOffset),
             },
         };
-        let derived = Derived::load(&config, disk, &options.clock, stopped, crashed_after_ms)?;
+        let log_file = files.last().map(|file| file.path().to_owned());
+        let derived = Derived::load(&config, disk, &options.clock, stopped, crashed_after_ms, log_file)?;
         let recovered = Recovery {
             config: &config,
             disk: &**disk,
@@ -285,13 +287,17 @@ impl Store {
         self.flush_derived().context("flush queues and index")?;
         self.checkpoint.persist().context("write the checkpoint")?;
         self.remove_spare().context("remove the spare file of the log")?;
-        let clean_stop = self.derived.queues.clean_stop();
+        let files = self.log.files();
+        let log_file = files.find(self.log.end()).or(files.iter().last());
+        let log_file = log_file.map(|file| file.path().to_owned());
+        let clean_stop = self.derived.queues.clean_stop(log_file);
         clean_stop.prepare().context("make a directory")?;
         recovery::remove_abort(&self.options.disk, &self.options.config.get().root())
             .context("remove the abort file")?;
         // Last: it vouches for everything before. The stop is clean without it, the next start only takes longer.
+        let last_record = self.dispatching.last().map(|(position, _)| position);
         let noted = match self.derived.queues.ends() {
-            Some(queues) => clean_stop.write(queues.into_iter()),
+            Some(topics) => clean_stop.write(&Noted { last_record, topics }),
             None => Ok(()),
         };
         if let Err(error) = noted {
