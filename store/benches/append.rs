@@ -30,6 +30,10 @@ fn main() {
     store.start_services(&mut services).expect("threads");
 
     measure("put, one thread", MESSAGES, || put_many(&store, 0, MESSAGES));
+    measure("put, dispatch and flush of 10,000 queues", MESSAGES, || {
+        put_round_robin(&store, MESSAGES);
+        store.flush().expect("a flush");
+    });
     measure("put, four threads", MESSAGES, || {
         std::thread::scope(|scope| {
             for queue_id in 0..4 {
@@ -71,7 +75,25 @@ fn open(directory: &Path) -> Arc<Store> {
 
 fn put_many(store: &Store, queue_id: i32, count: usize) {
     let body = [b'x'; BODY_BYTES];
-    let message = Message {
+    let message = message(queue_id, &body);
+    for _ in 0..count {
+        store.put(&message).expect("room for a message");
+    }
+}
+
+fn put_round_robin(store: &Store, count: usize) {
+    for topic in 0..count {
+        let message = Message {
+            topic: &format!("Topic{}", topic % 1_250),
+            queue_id: i32::try_from(topic / 1_250 % 8).expect("less than 8"),
+            ..message(0, b"x")
+        };
+        store.put(&message).expect("room for a message");
+    }
+}
+
+fn message(queue_id: i32, body: &[u8]) -> Message<'_> {
+    Message {
         topic: "BenchmarkTopic",
         queue_id,
         flag: 0,
@@ -82,10 +104,7 @@ fn put_many(store: &Store, queue_id: i32, count: usize) {
         reconsume_times: 0,
         prepared_transaction_offset: 0,
         properties: PROPERTIES,
-        body: &body,
-    };
-    for _ in 0..count {
-        store.put(&message).expect("room for a message");
+        body,
     }
 }
 
@@ -125,7 +144,7 @@ fn measure(name: &str, count: usize, work: impl FnOnce()) {
     work();
     let (cpu, wall) = (cpu_time() - cpu, wall.elapsed());
     let each = |total: Duration| total.as_nanos() / count as u128;
-    println!("{name:<34} {:>12} ns CPU  {:>12} ns wall", each(cpu), each(wall));
+    println!("{name:<42} {:>12} ns CPU  {:>12} ns wall", each(cpu), each(wall));
 }
 
 fn cpu_time() -> Duration {

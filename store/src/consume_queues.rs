@@ -40,6 +40,9 @@ pub struct QueueContext {
     simple: Place,
     batch: Place,
     dirty: Mutex<Dirty>,
+    /// Held while entries are brought to the disk: whoever finds nothing dirty must not be told that all is on disk
+    /// while another is still at it. Before a queue's lock.
+    flushing: Mutex<()>,
     /// Memory of all tails, and its limit.
     buffered_bytes: AtomicUsize,
     max_buffered_bytes: usize,
@@ -284,6 +287,7 @@ impl ConsumeQueues {
     /// Goes on after an error and reports the first.
     pub fn flush(&self, least_pages: u64, thorough: bool) -> io::Result<()> {
         let context = &self.context;
+        let _flushing = context.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let has_full_page = context.has_full_page.swap(false, Ordering::AcqRel);
         if !has_full_page && !thorough {
             return Ok(());
@@ -348,6 +352,7 @@ impl QueueContext {
             ),
             store_root: config.root(),
             dirty: Mutex::default(),
+            flushing: Mutex::default(),
             buffered_bytes: AtomicUsize::new(0),
             max_buffered_bytes: MAX_BUFFERED_BYTES,
             has_full_page: AtomicBool::new(false),
