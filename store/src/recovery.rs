@@ -338,7 +338,9 @@ impl Recovery<'_> {
 
     /// Where the last record begins, if a clean stop noted it and it is there.
     fn noted_last_record(&self) -> Option<u64> {
-        self.derived.last_record.filter(|position| self.is_record_at(*position))
+        self.derived
+            .last_record
+            .filter(|position| self.is_record_at(*position))
     }
 
     /// The oldest file that a search by time may go back to.
