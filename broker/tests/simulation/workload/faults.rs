@@ -59,6 +59,8 @@ pub fn failing_disk(world: &mut World) -> Result<(), Violation> {
     world.power_is_failing = false;
     world.disk.set_faults(Faults::default());
     result?;
+    // A record whose dispatch failed halfway, in its queue and not in the index, is tried again within a second.
+    run_tick(world, Tick::Dispatch, false)?;
     let failure = world.store().writable();
     if let Err(WriteRefusal::LogFailed(_)) = failure {
         takes_nothing_more(world)?;
