@@ -1,5 +1,7 @@
 //! Operations of the disk fail, and the broker lives on.
 
+use std::time::Duration;
+
 use remoting::codes::response_code;
 use store::WriteRefusal;
 use store::sim_disk::{Fault, Faults, Operation};
@@ -59,6 +61,10 @@ pub fn failing_disk(world: &mut World) -> Result<(), Violation> {
     world.power_is_failing = false;
     world.disk.set_faults(Faults::default());
     result?;
+    // The service may have looked at its files meanwhile, and looks at them again after their period.
+    let now = world.monotonic();
+    world.offsets_due = world.offsets_due.max(now + Duration::from_secs(5));
+    world.delays_due = world.delays_due.max(now + Duration::from_secs(10));
     // A record whose dispatch failed halfway, in its queue and not in the index, is tried again within a second.
     run_tick(world, Tick::Dispatch, false)?;
     let failure = world.store().writable();
