@@ -47,6 +47,8 @@ pub struct World {
     /// Monotonic time from which on the next tick must write the consumers' offsets, the delay levels' progress.
     pub offsets_due: Duration,
     pub delays_due: Duration,
+    /// The two are the latest that may be: a disk failed while the service ran.
+    pub dues_are_latest: bool,
     keys: Vec<(&'static str, String)>,
     running: Option<Running>,
     next_opaque: i32,
@@ -177,6 +179,7 @@ impl World {
             power_is_failing: false,
             offsets_due: Duration::ZERO,
             delays_due: Duration::ZERO,
+            dues_are_latest: false,
             keys,
             running: None,
             next_opaque: 0,
@@ -253,6 +256,7 @@ impl World {
             connections,
         });
         (self.offsets_due, self.delays_due) = (Duration::ZERO, Duration::ZERO);
+        self.dues_are_latest = false;
         Ok(())
     }
 

@@ -1,14 +1,12 @@
 //! Operations of the disk fail, and the broker lives on.
 
-use std::time::Duration;
-
 use remoting::codes::response_code;
 use store::WriteRefusal;
 use store::sim_disk::{Fault, Faults, Operation};
 
 use super::consumers::pull;
 use super::sends::send;
-use super::services::{run_tick, tick};
+use super::services::{DELAYS_PERIOD, OFFSETS_PERIOD, run_tick, tick};
 use super::{nothing, random_queue, stops};
 use crate::checks;
 use crate::world::{Tick, World, send_request};
@@ -63,8 +61,9 @@ pub fn failing_disk(world: &mut World) -> Result<(), Violation> {
     result?;
     // The service may have looked at its files meanwhile, and looks at them again after their period.
     let now = world.monotonic();
-    world.offsets_due = world.offsets_due.max(now + Duration::from_secs(5));
-    world.delays_due = world.delays_due.max(now + Duration::from_secs(10));
+    world.offsets_due = world.offsets_due.max(now + OFFSETS_PERIOD);
+    world.delays_due = world.delays_due.max(now + DELAYS_PERIOD);
+    world.dues_are_latest = true;
     // A record whose dispatch failed halfway, in its queue and not in the index, is tried again within a second.
     run_tick(world, Tick::Dispatch, false)?;
     let failure = world.store().writable();

@@ -8,6 +8,10 @@ use crate::checks::{self, Expect};
 use crate::world::{TICKS, Tick, World};
 use crate::{Violation, ensure};
 
+/// How often the files of consumer offsets and of delay levels are written.
+pub const OFFSETS_PERIOD: Duration = Duration::from_secs(5);
+pub const DELAYS_PERIOD: Duration = Duration::from_secs(10);
+
 pub fn tick(world: &mut World) -> Result<(), Violation> {
     let tick = match world.below(18) {
         number @ 0..=12 => TICKS[number as usize],
@@ -53,7 +57,10 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
             let now = world.monotonic();
             if stopping || now >= world.offsets_due {
                 offsets_are_durable(world);
-                world.offsets_due = now + Duration::from_secs(5);
+                world.offsets_due = now + OFFSETS_PERIOD;
+            } else if world.dues_are_latest {
+                // The file may have been due before that, and written just now.
+                world.offsets_due = world.offsets_due.max(now + OFFSETS_PERIOD);
             }
             if stopping || now >= world.delays_due {
                 let model = &mut world.model;
@@ -64,7 +71,9 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
                     .filter(|(level, _)| !model.may_repeat.contains(level));
                 let certain: Vec<_> = certain.map(|(level, next)| (*level, *next)).collect();
                 model.delivered_durable.extend(certain);
-                world.delays_due = now + Duration::from_secs(10);
+                world.delays_due = now + DELAYS_PERIOD;
+            } else if world.dues_are_latest {
+                world.delays_due = world.delays_due.max(now + DELAYS_PERIOD);
             }
         }
         _ => {}
