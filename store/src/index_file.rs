@@ -173,7 +173,11 @@ impl IndexFile {
 
     /// The newest entry of the key's chain; what a broken slot says counts as none.
     fn head_of(&self, key_hash: u32) -> u32 {
-        let head = self.table.u32_at(self.slot_of(key_hash));
+        let at = self.slot_of(key_hash);
+        if self.table.is_hole(at..at + SLOT_BYTES) {
+            return 0;
+        }
+        let head = self.table.u32_at(at);
         if head < self.next_entry() { head } else { 0 }
     }
 

@@ -353,14 +353,23 @@ impl MappedTable {
         Ok(())
     }
 
+    /// Whether a range has no blocks, and so holds zeros. On a full tmpfs even reading it would kill the process with
+    /// SIGBUS: there a hole gets its page when it is read. The range lies in one page.
+    pub fn is_hole(&self, range: Range<usize>) -> bool {
+        !self.is_reserved(range.start) && self.next_data(range.start).is_ok_and(|data| data >= range.end)
+    }
+
+    fn is_reserved(&self, at: usize) -> bool {
+        let granule = at / GRANULE_BYTES;
+        self.reserved[granule / 64].load(Ordering::Relaxed) & (1 << (granule % 64)) != 0
+    }
+
     /// Sets the number at `at`.
     ///
     /// # Panics
     /// When the place is not reserved.
     pub fn set_u32(&self, at: usize, value: u32) {
-        let granule = at / GRANULE_BYTES;
-        let is_reserved = self.reserved[granule / 64].load(Ordering::Relaxed) & (1 << (granule % 64)) != 0;
-        assert!(is_reserved, "room is reserved before it is written");
+        assert!(self.is_reserved(at), "room is reserved before it is written");
         self.word(at).store(value.to_be(), Ordering::Release);
     }
 
@@ -530,5 +539,19 @@ mod tests {
             (0x0102_0304_0506_0708, 0x0506_0708)
         );
         assert_eq!(std::fs::read(&path).unwrap()[131_068..131_070], [1, 2]);
+    }
+
+    #[test]
+    fn a_table_knows_its_holes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t");
+        let table = MappedTable::create(&RealDisk, &path, 200_000).unwrap();
+        table.reserve(131_072..131_080).unwrap();
+        table.set_u64(131_072, 1);
+        assert!(table.is_hole(0..8) && !table.is_hole(131_072..131_080));
+        table.flush().unwrap();
+        drop(table);
+        let table = MappedTable::open(&RealDisk, &path).unwrap();
+        assert!(table.is_hole(0..8) && !table.is_hole(131_072..131_080));
     }
 }

@@ -87,6 +87,9 @@ impl TimerWheel {
     pub fn slot(&self, time_ms: i64) -> Option<Slot> {
         let step = time_ms.div_euclid(self.precision_ms);
         let at = slot_at(step);
+        if self.table.is_hole(at..at + SLOT_BYTES) {
+            return None;
+        }
         (self.table.u64_at(at).cast_signed() == step).then(|| self.slot_in(at))
     }
 
