@@ -49,6 +49,8 @@ fn log_file(bench: &Bench, start: u64) -> PathBuf {
 
 /// Changes the log's bytes while the store is down.
 fn edit(bench: &Bench, position: u64, change: impl FnOnce(&mut [u8])) {
+    // File times move on every few milliseconds only: a change at once after a clean stop would look like none.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     let size = bench.config.mapped_file_size_commit_log as u64;
     let path = log_file(bench, position - position % size);
     let mut bytes = std::fs::read(&path).unwrap();
