@@ -329,6 +329,11 @@ impl ArrivalListener for Arrivals {
         self.delays.arrived(arrival);
         self.timers.arrived(arrival);
     }
+
+    /// Delay levels and timers can spare the fraction of a millisecond.
+    fn is_awaited(&self) -> bool {
+        self.pull_hold.is_awaited() || self.pop_hold.is_awaited()
+    }
 }
 
 impl ConnectionEvents for Broker {

@@ -4,10 +4,13 @@
 //! `tick` itself. In a server each one runs on its own named thread:
 //!
 //! ```text
-//!   start ──> wait(interval or Waker) ──> tick ──> Idle: wait   Again: tick at once
+//!   start ──> wait(interval or Waker) ──> tick ──> Idle: wait   Nap: sleep   Again: tick at once
 //!                      │ stop
 //!                      └──> tick(stopping = true) ──> thread ends
 //! ```
+//!
+//! Waking a sleeping thread costs whoever wakes it several microseconds. A service with much small work naps: what comes
+//! meanwhile costs nobody a wake-up and is found when the nap is over.
 //!
 //! A tick that errs is logged with the service's name and tried again at the next interval. A tick
 //! that panics aborts the process: state behind it is no longer trusted, and a broker that seems
@@ -29,6 +32,8 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub enum Next {
     /// Nothing left to do before the interval passes or somebody wakes the service.
     Idle,
+    /// Nothing left to do, but soon there will be: tick again after this time. Nobody has to wake the service until then.
+    Nap(Duration),
     /// More work is waiting: tick again at once.
     Again,
 }
@@ -80,6 +85,11 @@ impl Waker {
     /// Takes the pending request, if any. For drivers that tick a service without a thread.
     pub fn take(&self) -> bool {
         self.shared.pending.swap(false, Ordering::SeqCst)
+    }
+
+    /// Makes calls cheap until the next tick: it is coming anyway.
+    fn is_awake(&self) {
+        self.shared.pending.store(true, Ordering::SeqCst);
     }
 
     fn attach_current_thread(&self) {
@@ -172,8 +182,10 @@ impl<S: Service> Worker<S> {
             if stopping {
                 return;
             }
-            if next == Next::Idle {
-                self.wait();
+            match next {
+                Next::Idle => self.wait(),
+                Next::Nap(time) => self.nap(time),
+                Next::Again => {}
             }
         }
     }
@@ -196,9 +208,21 @@ impl<S: Service> Worker<S> {
     }
 
     fn wait(&self) {
-        let deadline = self.clock.monotonic() + self.service.interval();
+        self.park(self.service.interval(), || {
+            self.waker.shared.pending.load(Ordering::SeqCst)
+        });
+    }
+
+    fn nap(&self, time: Duration) {
+        self.waker.is_awake();
+        self.park(time, || false);
+    }
+
+    /// Sleeps until the time has passed, somebody woke the thread for a reason, or the service is to stop.
+    fn park(&self, time: Duration, is_woken: impl Fn() -> bool) {
+        let deadline = self.clock.monotonic() + time;
         loop {
-            if self.waker.shared.pending.load(Ordering::SeqCst) || self.stopping.load(Ordering::SeqCst) {
+            if is_woken() || self.stopping.load(Ordering::SeqCst) {
                 return;
             }
             let Some(left) = deadline
@@ -217,11 +241,13 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Instant;
 
     struct Recorder {
         interval: Duration,
         ticks: Sender<bool>,
         fail_first: bool,
+        then: Next,
     }
 
     impl Service for Recorder {
@@ -236,24 +262,34 @@ mod tests {
             if std::mem::take(&mut self.fail_first) {
                 anyhow::bail!("first tick fails");
             }
-            Ok(Next::Idle)
+            Ok(self.then)
         }
     }
 
     fn started(interval: Duration, fail_first: bool) -> (Services, Waker, Receiver<bool>) {
+        let then = Next::Idle;
+        start(|ticks| Recorder {
+            interval,
+            ticks,
+            fail_first,
+            then,
+        })
+    }
+
+    fn napping(nap: Duration) -> (Services, Waker, Receiver<bool>) {
+        start(|ticks| Recorder {
+            interval: NEVER,
+            ticks,
+            fail_first: false,
+            then: Next::Nap(nap),
+        })
+    }
+
+    fn start(recorder: impl FnOnce(Sender<bool>) -> Recorder) -> (Services, Waker, Receiver<bool>) {
         let (sender, receiver) = channel();
         let mut services = Services::new(Arc::new(SystemClock::new()));
         let waker = Waker::new();
-        services
-            .start(
-                Recorder {
-                    interval,
-                    ticks: sender,
-                    fail_first,
-                },
-                &waker,
-            )
-            .unwrap();
+        services.start(recorder(sender), &waker).unwrap();
         (services, waker, receiver)
     }
 
@@ -267,6 +303,29 @@ mod tests {
         waker.wake();
         assert_eq!(ticks.recv_timeout(PATIENCE), Ok(false));
         services.stop();
+    }
+
+    #[test]
+    fn a_nap_ends_by_itself_and_not_by_a_wake() {
+        let (nap, since) = (Duration::from_millis(50), Instant::now());
+        let (services, waker, ticks) = napping(nap);
+        assert_eq!(ticks.recv_timeout(PATIENCE), Ok(false));
+        assert_eq!(ticks.recv_timeout(PATIENCE), Ok(false));
+        waker.wake();
+        assert_eq!(ticks.recv_timeout(PATIENCE), Ok(false));
+        assert!(
+            since.elapsed() >= nap,
+            "one nap at least lies between three ticks"
+        );
+        services.stop();
+    }
+
+    #[test]
+    fn a_stop_ends_a_nap() {
+        let (services, _waker, ticks) = napping(NEVER);
+        assert_eq!(ticks.recv_timeout(PATIENCE), Ok(false));
+        services.stop();
+        assert_eq!(ticks.try_iter().last(), Some(true));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //!                         └──> ArrivalListener   it can be read now
 //! ```
 //!
-//! One thread, woken by every append, follows the log up to its end; with synchronous flush up to what is flushed, so
-//! that nobody sees a message that a crash could take back. Recovery uses the same path. A record that cannot be
+//! One thread follows the log up to its end; with synchronous flush up to what is flushed, so that nobody sees a message
+//! that a crash could take back. While somebody waits for messages every append wakes it; else it naps between them. Recovery uses the same path. A record that cannot be
 //! dispatched, for want of disk space say, is tried again: the follower never skips one.
 
 use std::io;
@@ -37,6 +37,9 @@ use crate::record::format::{MAGIC_AT, MAGIC_BLANK, u32_at};
 use crate::store::{OpenError, Store};
 
 pub use crate::consume_queue::QueueKind;
+
+/// How long the follower sleeps between messages that nobody waits for. The reference's looks for some every millisecond.
+const NAP: Duration = Duration::from_micros(250);
 
 /// Records dispatched in one tick, so that a stop need not wait for all of a long log.
 const RECORDS_PER_TICK: usize = 1024;
@@ -68,6 +71,11 @@ pub struct Arrival<'a> {
 pub trait ArrivalListener: Send + Sync {
     /// A message can be read now.
     fn arrived(&self, arrival: &Arrival<'_>);
+
+    /// Whether anybody waits for the next message. If not, it may be dispatched a fraction of a millisecond later.
+    fn is_awaited(&self) -> bool {
+        false
+    }
 }
 
 /// The listener that does nothing.
@@ -445,12 +453,15 @@ pub(crate) enum Step<'a> {
 impl Store {
     /// One round of the follower.
     pub(crate) fn dispatch_tick(&self) -> anyhow::Result<Next> {
+        // Asked before and after: whoever is answered by this tick will soon wait again.
+        let is_awaited = self.options.arrivals.is_awaited();
         let mut last = self
             .dispatching
             .last
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let mut position = self.dispatching.position();
+        let before = position;
         // Before the files are taken: they reach at least as far.
         let limit = self.dispatch_limit();
         let files = self.log.files();
@@ -467,7 +478,13 @@ impl Store {
             };
             self.dispatching.position.store(position, Ordering::Release);
         }
-        Ok(if position < limit { Next::Again } else { Next::Idle })
+        Ok(if position < limit {
+            Next::Again
+        } else if position == before || is_awaited || self.options.arrivals.is_awaited() {
+            Next::Idle
+        } else {
+            Next::Nap(NAP)
+        })
     }
 
     fn dispatch_record(&self, record: &Record<'_>) -> io::Result<()> {

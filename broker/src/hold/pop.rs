@@ -248,6 +248,10 @@ impl ArrivalListener for PopHold {
         let woken = self.parked().take_for_arrival(arrival);
         self.resume(woken);
     }
+
+    fn is_awaited(&self) -> bool {
+        !self.is_empty()
+    }
 }
 
 impl Waiting {

@@ -214,6 +214,10 @@ impl ArrivalListener for PullHold {
             waiting.unwanted >= MAX_UNWANTED
         });
     }
+
+    fn is_awaited(&self) -> bool {
+        !self.is_empty()
+    }
 }
 
 impl Parked {
