@@ -41,8 +41,8 @@ impl Table {
 }
 
 const HEADING: &str = "\
-| case | server | CPU us/message (range) | user | kernel | ratio | messages/s | p50 us | p99 us | anon MiB | errors |
-|---|---|---|---|---|---|---|---|---|---|---|
+| case | server | CPU us/message (range) | user | kernel | ratio | messages/s | p50 us | p99 us | p99.9 us | max us | anon MiB | errors |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 fn render(reports: &[Report], baseline: &str) -> String {
@@ -101,12 +101,14 @@ fn row(case: &str, server: &str, runs: &[&Report], ratio: &str) -> String {
     let errors: u64 = runs.iter().map(|run| run.errors).sum();
     let rate = median(&values(runs, |run| Some(run.messages_per_second)));
     format!(
-        "| {case} | {server} | {range} | {} | {} | {ratio} | {} | {} | {} | {} | {errors} |\n",
+        "| {case} | {server} | {range} | {} | {} | {ratio} | {} | {} | {} | {} | {} | {} | {errors} |\n",
         text(median(&cpu(|cpu| cpu.user_us))),
         text(median(&cpu(|cpu| cpu.system_us))),
         text(rate),
         latency(|latency| latency.p50),
         latency(|latency| latency.p99),
+        latency(|latency| latency.p999),
+        latency(|latency| latency.max),
         text(median(&anon)),
     )
 }
