@@ -1,44 +1,43 @@
-//! What it costs to decode a send request, from the bytes of its frame to the header's fields, in both dialects:
-//! `cargo bench -p remoting`.
-//!
-//! CPU time of the process, so that it hardly depends on how busy the machine is.
+//! What it costs to decode a send request, from the bytes of its frame to the header's fields, and to encode its answer, in
+//! both dialects: `cargo bench -p remoting`.
 
 use std::borrow::Cow;
-use std::hint::black_box;
-use std::time::Duration;
 
 use bytes::Bytes;
+use divan::Bencher;
 use remoting::codes::request_code;
 use remoting::fields::DecodeHeader;
 use remoting::frame::{Frame, SerializeType};
 use remoting::header::{SendMessageRequestHeader, SendMessageRequestHeaderV2};
 use remoting::request::OutgoingRequest;
 
-const FRAMES: u32 = 2_000_000;
+const DIALECTS: [SerializeType; 2] = [SerializeType::Json, SerializeType::RocketMq];
 const LENGTH_WORD: usize = 4;
 const PROPERTIES: &str =
     "UNIQ_KEY\u{1}7F000001000049DF0000000000000000\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}";
 
 fn main() {
-    // `cargo test` runs benches too: with this argument missing there is nothing to measure.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        return;
-    }
-    for dialect in [SerializeType::Json, SerializeType::RocketMq] {
-        let frame = frame(dialect);
-        let before = cpu_time();
-        for _ in 0..FRAMES {
-            decode(black_box(&frame));
-        }
-        let each = (cpu_time() - before) / FRAMES;
-        println!(
-            "decode a send request, {dialect:?}: {each:?} CPU, {} bytes",
-            frame.len()
-        );
-    }
+    divan::main();
 }
 
-fn frame(dialect: SerializeType) -> Bytes {
+#[divan::bench(args = DIALECTS)]
+fn decode(bencher: Bencher<'_, '_>, dialect: &SerializeType) {
+    let frame = Bytes::from(send_request(*dialect).encode().expect("a short frame")).slice(LENGTH_WORD..);
+    bencher.bench(|| {
+        let frame = Frame::decode(frame.clone()).expect("a frame just encoded");
+        SendMessageRequestHeader::decode(frame.fields())
+            .expect("a header just encoded")
+            .queue_id
+    });
+}
+
+#[divan::bench(args = DIALECTS)]
+fn encode(bencher: Bencher<'_, '_>, dialect: &SerializeType) {
+    let frame = send_request(*dialect);
+    bencher.bench(|| frame.encode().expect("a short frame"));
+}
+
+fn send_request(dialect: SerializeType) -> Frame {
     let header = SendMessageRequestHeader {
         producer_group: "BenchmarkGroup".into(),
         topic: "BenchmarkTopic".into(),
@@ -54,19 +53,5 @@ fn frame(dialect: SerializeType) -> Bytes {
         .body(vec![b'x'; 100]);
     let mut frame = Frame::of_request(&request);
     frame.serialize = dialect;
-    Bytes::from(frame.encode().expect("a short frame")).slice(LENGTH_WORD..)
-}
-
-fn decode(bytes: &Bytes) {
-    let frame = Frame::decode(bytes.clone()).expect("a frame just encoded");
-    let header = SendMessageRequestHeader::decode(frame.fields()).expect("a header just encoded");
-    black_box(header.queue_id);
-}
-
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(
-        time.tv_sec.unsigned_abs(),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
+    frame
 }
