@@ -6,22 +6,17 @@
 //!                                 └── the broker stops                            ┘    and must answer this time
 //! ```
 //!
-//! The hold knows neither store nor broker: it is told of arrivals, and whatever it resumes goes back to the task of its own
-//! connection. Every parked pull is resumed exactly once, unless its connection closes first.
+//! The hold knows neither store nor broker: it is told of arrivals.
 //! Reference: `PullRequestHoldService`, which looks at all parked pulls every 5 s instead of waiting for the next deadline.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use common::clock::{Clock, Now};
-use common::service::{Next, Service, Waker};
-use remoting::connection::Connection;
 use remoting::request::ParkedRequest;
 use store::planted_bug::{PlantedBug, is_planted};
 use store::{Arrival, ArrivalListener};
 
+use super::parked::{Expiry, Hold, Kind, Parked, forget_in};
 use crate::filter::expression::ExpressionFilter;
 
 /// Pulls parked at a time; one more is answered at once with "nothing found".
@@ -31,58 +26,53 @@ pub const MAX_PARKED_PULLS_PER_CONNECTION: usize = 16_384;
 /// Messages a parked pull does not want, after which it is resumed all the same: its client then goes on behind them,
 /// rather than read past all of them when one comes that it wants. A pull looks at so many entries at a time.
 const MAX_UNWANTED: u32 = 800;
-/// A wall clock set back by more makes deadlines meaningless.
-const CLOCK_TOLERANCE_MS: i64 = 1_000;
-/// How long the expiry sleeps when nothing is due.
-const IDLE: Duration = Duration::from_secs(5);
 
 /// The parked pulls.
-#[derive(Debug)]
-pub struct PullHold {
-    /// How many are parked: arrivals look here first, so a broker without waiting consumers pays nothing.
-    count: AtomicUsize,
-    parked: Mutex<Parked>,
-    waker: Waker,
-}
+pub type PullHold = Hold<Pulls>;
 
+/// Resumes parked pulls on time.
+pub type PullExpiry = Expiry<Pulls>;
+
+/// Parked pulls by topic and queue.
 #[derive(Debug, Default)]
-struct Parked {
-    queues: HashMap<String, HashMap<i32, Vec<Waiting>>>,
-    /// (deadline, id) -> queue; ids make deadlines unique.
-    deadlines: BTreeMap<Deadline, QueueKey>,
-    /// By connection id.
-    connections: HashMap<u64, BTreeSet<Deadline>>,
-    last_id: u64,
+pub struct Pulls {
+    topics: HashMap<Arc<str>, HashMap<i32, BTreeSet<u64>>>,
 }
 
-type Deadline = (i64, u64);
-
-type QueueKey = (Arc<str>, i32);
-
+/// What a pull waits for.
 #[derive(Debug)]
-struct Waiting {
-    id: u64,
-    deadline_ms: i64,
+pub struct Pull {
+    topic: Arc<str>,
+    queue_id: i32,
     /// Waits for a message at this queue offset or later.
     offset: i64,
     filter: ExpressionFilter,
     /// Messages that came and were not wanted.
     unwanted: u32,
-    request: ParkedRequest,
+}
+
+impl Kind for Pulls {
+    type Waits = Pull;
+    const EXPIRY: &'static str = "pull-hold";
+
+    fn add(&mut self, id: u64, pull: &Pull) {
+        let queues = self.topics.entry(Arc::clone(&pull.topic)).or_default();
+        queues.entry(pull.queue_id).or_default().insert(id);
+    }
+
+    fn forget(&mut self, id: u64, pull: &Pull) {
+        if let Some(queues) = self.topics.get_mut(&pull.topic) {
+            forget_in(queues, &pull.queue_id, id);
+            if queues.is_empty() {
+                self.topics.remove(&pull.topic);
+            }
+        }
+    }
 }
 
 impl PullHold {
-    /// Nothing parked. The waker belongs to the [`PullExpiry`] service.
-    pub fn new(waker: Waker) -> Self {
-        Self {
-            count: AtomicUsize::new(0),
-            parked: Mutex::default(),
-            waker,
-        }
-    }
-
     /// Parks a pull until a message at or after `offset` arrives, or `deadline_ms` (wall time) passes. One too many,
-    /// or one whose connection closes, is resumed at once.
+    /// or one that comes when the broker stops, is resumed at once.
     ///
     /// A message may have arrived since the pull looked: call [`Self::recheck`] afterwards with the queue's end.
     pub fn park(
@@ -94,109 +84,44 @@ impl PullHold {
         deadline_ms: i64,
         request: ParkedRequest,
     ) {
-        // Counted before the lock is taken: an arrival that still sees zero came before the recheck, which will see it.
-        if self.count.fetch_add(1, Ordering::SeqCst) >= MAX_PARKED_PULLS {
-            self.count.fetch_sub(1, Ordering::SeqCst);
-            request.resume();
-            return;
-        }
         let connection = Arc::clone(request.connection());
-        let waiting = Waiting {
-            id: 0,
-            deadline_ms,
+        let pull = Pull {
+            topic: Arc::from(topic),
+            queue_id,
             offset,
             filter,
             unwanted: 0,
-            request,
         };
-        let mut parked = self.parked();
-        if !parked.has_room(connection.id()) {
-            drop(parked);
-            self.resume(vec![waiting]);
-            return;
-        }
-        let is_next = parked.insert(topic, queue_id, waiting);
-        drop(parked);
-        if is_next {
-            self.waker.wake();
-        }
-        // It may have closed before it had anything parked here to forget.
-        if !connection.is_open() {
-            let left = self.parked().take_of_connection(connection.id());
-            self.resume(left);
+        let has_room = |parked: &Parked<Pulls>| {
+            parked.waiting.len() < MAX_PARKED_PULLS
+                && parked.of_connection(connection.id()) < MAX_PARKED_PULLS_PER_CONNECTION
+        };
+        let held = self.hold(pull, deadline_ms, &connection, has_room, move || request);
+        if let Err(request) = held {
+            request().resume();
         }
     }
 
     /// Resumes the pulls of a queue that wait for an offset below its end.
     pub fn recheck(&self, topic: &str, queue_id: i32, max_offset: i64) {
-        self.resume_where(topic, queue_id, |waiting| waiting.offset < max_offset);
+        self.resume_where(topic, queue_id, |pull| pull.offset < max_offset);
     }
 
-    /// Resumes the pulls whose time is up. Returns when the next one's is, if any is parked.
-    pub fn expire(&self, now_ms: i64) -> Option<i64> {
-        let mut due = Vec::new();
-        let next = {
-            let mut parked = self.parked();
-            while let Some((&(deadline_ms, id), (topic, queue_id))) = parked.deadlines.first_key_value()
-                && deadline_ms <= now_ms
-            {
-                let (topic, queue_id) = (Arc::clone(topic), *queue_id);
-                // Whatever is found there: this deadline is done with.
-                parked.deadlines.remove(&(deadline_ms, id));
-                parked.take(&topic, queue_id, |waiting| waiting.id == id, &mut due);
-            }
-            parked
-                .deadlines
-                .first_key_value()
-                .map(|((deadline_ms, _), _)| *deadline_ms)
-        };
-        self.resume(due);
-        next
-    }
-
-    /// Resumes everything: the broker stops.
-    pub fn resume_all(&self) {
-        self.expire(i64::MAX);
-    }
-
-    /// Forgets the pulls of a closed connection.
-    pub fn connection_closed(&self, connection: &Arc<Connection>) {
-        if self.count.load(Ordering::SeqCst) == 0 {
-            return;
-        }
-        let gone = self.parked().take_of_connection(connection.id());
-        self.count.fetch_sub(gone.len(), Ordering::SeqCst);
-        gone.into_iter().for_each(|waiting| waiting.request.withdraw());
-    }
-
-    /// How many pulls are parked.
-    pub fn len(&self) -> usize {
-        self.count.load(Ordering::SeqCst)
-    }
-
-    /// Whether nothing is parked.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn resume_where(&self, topic: &str, queue_id: i32, wanted: impl Fn(&mut Waiting) -> bool) {
-        if self.count.load(Ordering::SeqCst) == 0 {
-            return;
-        }
-        let mut due = Vec::new();
-        self.parked().take(topic, queue_id, wanted, &mut due);
-        self.resume(due);
-    }
-
-    fn resume(&self, due: Vec<Waiting>) {
-        self.count.fetch_sub(due.len(), Ordering::SeqCst);
-        due.into_iter().for_each(|waiting| waiting.request.resume());
-    }
-
-    fn parked(&self) -> std::sync::MutexGuard<'_, Parked> {
-        self.parked
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn resume_where(&self, topic: &str, queue_id: i32, wakes: impl Fn(&mut Pull) -> bool) {
+        self.resume(|parked| {
+            let queues = parked.index.topics.get(topic);
+            let Some(ids) = queues.and_then(|queues| queues.get(&queue_id)) else {
+                return Vec::new();
+            };
+            let waiting = &mut parked.waiting;
+            let mut is_woken = |id: &u64| {
+                waiting
+                    .get_mut(id)
+                    .is_some_and(|waiting| wakes(&mut waiting.waits))
+            };
+            let woken: Vec<u64> = ids.iter().copied().filter(|id| is_woken(id)).collect();
+            parked.take_all(woken)
+        });
     }
 }
 
@@ -206,12 +131,12 @@ impl ArrivalListener for PullHold {
             return;
         }
         let offset = i64::try_from(arrival.queue_offset.0).unwrap_or(i64::MAX);
-        self.resume_where(arrival.topic, arrival.queue_id, |waiting| {
-            if waiting.offset > offset || waiting.filter.accepts(arrival) {
-                return waiting.offset <= offset;
+        self.resume_where(arrival.topic, arrival.queue_id, |pull| {
+            if pull.offset > offset || pull.filter.accepts(arrival) {
+                return pull.offset <= offset;
             }
-            waiting.unwanted += 1;
-            waiting.unwanted >= MAX_UNWANTED
+            pull.unwanted += 1;
+            pull.unwanted >= MAX_UNWANTED
         });
     }
 
@@ -220,139 +145,15 @@ impl ArrivalListener for PullHold {
     }
 }
 
-impl Parked {
-    fn has_room(&self, connection_id: u64) -> bool {
-        let of_connection = self.connections.get(&connection_id);
-        of_connection.is_none_or(|of_connection| of_connection.len() < MAX_PARKED_PULLS_PER_CONNECTION)
-    }
-
-    /// Adds a pull; true if its deadline is the next one.
-    fn insert(&mut self, topic: &str, queue_id: i32, mut waiting: Waiting) -> bool {
-        self.last_id += 1;
-        waiting.id = self.last_id;
-        let deadline = (waiting.deadline_ms, waiting.id);
-        let connection_id = waiting.request.connection().id();
-        self.connections
-            .entry(connection_id)
-            .or_default()
-            .insert(deadline);
-        self.deadlines.insert(deadline, (Arc::from(topic), queue_id));
-        let queues = match self.queues.get_mut(topic) {
-            Some(queues) => queues,
-            None => self.queues.entry(topic.to_owned()).or_default(),
-        };
-        queues.entry(queue_id).or_default().push(waiting);
-        let next = self.deadlines.first_key_value();
-        next.is_some_and(|(next, _)| *next == deadline)
-    }
-
-    /// Moves the pulls of a queue that `wanted` picks into `taken`.
-    fn take(
-        &mut self,
-        topic: &str,
-        queue_id: i32,
-        wanted: impl Fn(&mut Waiting) -> bool,
-        taken: &mut Vec<Waiting>,
-    ) {
-        let Some(queues) = self.queues.get_mut(topic) else {
-            return;
-        };
-        let Some(waiting) = queues.get_mut(&queue_id) else {
-            return;
-        };
-        let first_taken = taken.len();
-        taken.extend(waiting.extract_if(.., |waiting| wanted(waiting)));
-        if waiting.is_empty() {
-            queues.remove(&queue_id);
-        }
-        if queues.is_empty() {
-            self.queues.remove(topic);
-        }
-        for waiting in &taken[first_taken..] {
-            self.forget_deadline(waiting);
-        }
-    }
-
-    /// Takes all pulls that came over a connection.
-    fn take_of_connection(&mut self, connection_id: u64) -> Vec<Waiting> {
-        let mut taken = Vec::new();
-        let deadlines = self.connections.get(&connection_id).cloned().unwrap_or_default();
-        for deadline in deadlines {
-            let Some((topic, queue_id)) = self.deadlines.get(&deadline).cloned() else {
-                continue;
-            };
-            self.take(&topic, queue_id, |waiting| waiting.id == deadline.1, &mut taken);
-        }
-        taken
-    }
-
-    fn forget_deadline(&mut self, waiting: &Waiting) {
-        let deadline = (waiting.deadline_ms, waiting.id);
-        self.deadlines.remove(&deadline);
-        let connection_id = waiting.request.connection().id();
-        if let Some(of_connection) = self.connections.get_mut(&connection_id) {
-            of_connection.remove(&deadline);
-            if of_connection.is_empty() {
-                self.connections.remove(&connection_id);
-            }
-        }
-    }
-}
-
-/// Resumes parked pulls on time.
-#[derive(Debug)]
-pub struct PullExpiry {
-    hold: Arc<PullHold>,
-    clock: Arc<dyn Clock>,
-    next_ms: Option<i64>,
-    /// Wall time less monotonic time, at the last tick.
-    wall_ahead_ms: Option<i64>,
-}
-
-impl PullExpiry {
-    /// The expiry of `hold`; `clock` is the one that deadlines are made from.
-    pub fn new(hold: Arc<PullHold>, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            hold,
-            clock,
-            next_ms: None,
-            wall_ahead_ms: None,
-        }
-    }
-
-    /// Whether the wall clock was set back since the last tick: deadlines would then be hours away.
-    fn clock_was_set_back(&mut self, now: Now) -> bool {
-        let monotonic_ms = i64::try_from(now.monotonic.as_millis()).unwrap_or(i64::MAX);
-        let wall_ahead_ms = now.wall_ms.saturating_sub(monotonic_ms);
-        let before = self.wall_ahead_ms.replace(wall_ahead_ms);
-        before.is_some_and(|before| wall_ahead_ms < before - CLOCK_TOLERANCE_MS)
-    }
-}
-
-impl Service for PullExpiry {
-    const NAME: &'static str = "pull-hold";
-
-    fn interval(&self) -> Duration {
-        let Some(next_ms) = self.next_ms else {
-            return IDLE;
-        };
-        let left_ms = next_ms.saturating_sub(self.clock.wall_ms()).max(1);
-        IDLE.min(Duration::from_millis(u64::try_from(left_ms).unwrap_or(1)))
-    }
-
-    fn tick(&mut self, now: Now, stopping: bool) -> anyhow::Result<Next> {
-        if stopping || self.clock_was_set_back(now) {
-            self.hold.resume_all();
-        }
-        self.next_ms = self.hold.expire(now.wall_ms);
-        Ok(Next::Idle)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
+    use common::clock::Clock as _;
     use common::message::tags_code::tags_code;
+    use common::service::{Service as _, Waker};
+    use remoting::connection::Connection;
     use remoting::frame::Frame;
     use remoting::request::Call;
     use store::QueueOffset;
