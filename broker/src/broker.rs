@@ -6,13 +6,14 @@
 //!   Broker ── configuration, clock, identity
 //!     ├── store          CommitLog and everything derived from it
 //!     ├── topics, groups, consumer_offsets, delay_offsets,
-//!     │   consumer_filters, order_info, request_modes          each its own lock and its own file
+//!     │   consumer_filters, order_info, lite_order_info,
+//!     │   request_modes                                        each its own lock and its own file
 //!     ├── recent_sends   what need not be stored again
 //!     ├── transactions   half messages, their ends, their metrics
 //!     ├── static_topics  mappings of queues that move between brokers, their file, the other brokers
 //!     ├── producers, consumers, queue_locks, broadcast_offsets,
 //!     │   topic_routes                                         who is connected, and where else queues are
-//!     ├── pull_hold, pop_hold, delay_arrivals                  told of arrivals by the store
+//!     ├── pull_hold, pop_hold, lite, delay_arrivals            told of arrivals by the store
 //!     ├── timers         messages with a delivery time; none without timerWheelEnable
 //!     ├── revive_log, pop_locks, pop_progress                  what pops leave behind
 //!     └── cold_data, stats, registration, random, unique_keys
@@ -43,6 +44,7 @@ use crate::config::{BrokerConfig, Configuration, Identity, MetricsExporterType};
 use crate::delay::levels::DelayArrivals;
 use crate::hold::pop::PopHold;
 use crate::hold::pull::PullHold;
+use crate::lite::dispatch::LiteDispatch;
 use crate::namesrv_link::RegistrationWaker;
 use crate::pop::locks::PopLocks;
 use crate::pop::progress::{self, PopProgress};
@@ -78,6 +80,7 @@ pub struct Broker {
     pub(crate) transaction_metrics: Arc<TransactionMetrics>,
     pub(crate) static_topics: StaticTopics,
     pub(crate) order_info: Arc<ConsumerOrderInfo>,
+    pub(crate) lite_order_info: Arc<ConsumerOrderInfo>,
     pub(crate) request_modes: Arc<MessageRequestModes>,
 
     pub(crate) producers: Arc<Producers>,
@@ -88,6 +91,7 @@ pub struct Broker {
     pub(crate) topic_routes: TopicRoutes,
     pub(crate) pull_hold: Arc<PullHold>,
     pub(crate) pop_hold: Arc<PopHold>,
+    pub(crate) lite: Arc<LiteDispatch>,
     pub(crate) delay_arrivals: Arc<DelayArrivals>,
 
     pub(crate) store: Arc<Store>,
@@ -110,6 +114,7 @@ pub struct Broker {
 pub(crate) struct Wakers {
     pub(crate) pull_expiry: Waker,
     pub(crate) pop_expiry: Waker,
+    pub(crate) lite: Waker,
     pub(crate) delay: Waker,
     pub(crate) transaction_ops: Waker,
     pub(crate) timer: Waker,
@@ -135,6 +140,8 @@ impl Broker {
         let wakers = Wakers::default();
         let pull_hold = Arc::new(PullHold::new(wakers.pull_expiry.clone()));
         let pop_hold = Arc::new(PopHold::new(wakers.pop_expiry.clone()));
+        let lite = LiteDispatch::new(Arc::clone(&config), Arc::clone(&clock), &wakers.lite);
+        let lite = Arc::new(lite);
         let delay_arrivals = DelayArrivals::new(&wakers.delay);
         let timer_arrivals = TimerArrivals(wakers.timer.clone());
         // The store comes first: its lock keeps a second broker from touching any of the files.
@@ -145,6 +152,7 @@ impl Broker {
             arrivals: Arc::new(Arrivals {
                 pull_hold: Arc::clone(&pull_hold),
                 pop_hold: Arc::clone(&pop_hold),
+                lite: Arc::clone(&lite),
                 delays: Arc::clone(&delay_arrivals),
                 timers: timer_arrivals,
             }),
@@ -218,6 +226,7 @@ impl Broker {
             producers,
             consumers,
             order_info: registries.order_info,
+            lite_order_info: registries.lite_order_info,
             request_modes: registries.request_modes,
             queue_locks: Arc::new(QueueLocks::new()),
             broadcast_offsets: BroadcastOffsets::new(),
@@ -231,6 +240,7 @@ impl Broker {
             delay_levels,
             pull_hold,
             pop_hold,
+            lite,
             delay_arrivals,
             store,
             transactions: Arc::new(transactions),
@@ -260,8 +270,9 @@ impl Broker {
 
     /// Answers every parked request: the broker stops.
     pub fn resume_parked(&self) {
-        self.pull_hold.resume_all();
+        self.pull_hold.stop();
         self.pop_hold.stop();
+        self.lite.hold.stop();
     }
 
     /// Whether the group's members are told when one joins or leaves. A group that was deleted meanwhile still has members.
@@ -284,6 +295,7 @@ struct Registries {
     transaction_metrics: Arc<TransactionMetrics>,
     queue_mappings: Arc<QueueMappings>,
     order_info: Arc<ConsumerOrderInfo>,
+    lite_order_info: Arc<ConsumerOrderInfo>,
     request_modes: Arc<MessageRequestModes>,
 }
 
@@ -296,15 +308,19 @@ impl Registries {
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let (config, clock) = (|| Arc::clone(config), || Arc::clone(clock));
+        let offsets = Arc::new(ConsumerOffsets::open(directory, clock(), config(), store_config)?);
+        let order_info = ConsumerOrderInfo::open(directory, clock(), Arc::clone(&offsets))?;
+        let lite_order_info = ConsumerOrderInfo::open_lite(directory, clock(), Arc::clone(&offsets))?;
         Ok(Self {
             topics: Arc::new(Topics::open(directory, clock(), config(), store_config)?),
             groups: Arc::new(Groups::open(directory, clock(), config(), store_config)?),
-            consumer_offsets: Arc::new(ConsumerOffsets::open(directory, clock(), config(), store_config)?),
+            consumer_offsets: offsets,
             delay_offsets: Arc::new(DelayOffsets::open(directory, clock(), config())?),
             consumer_filters: Arc::new(ConsumerFilters::open(directory, clock(), config())?),
             transaction_metrics: Arc::new(TransactionMetrics::open(directory, clock())?),
             queue_mappings: Arc::new(QueueMappings::open(directory, clock(), &identity.broker_name)?),
-            order_info: Arc::new(ConsumerOrderInfo::open(directory, &*clock())?),
+            order_info: Arc::new(order_info),
+            lite_order_info: Arc::new(lite_order_info),
             request_modes: Arc::new(MessageRequestModes::open(directory, &*clock())?),
         })
     }
@@ -318,6 +334,7 @@ fn config_directory(store_config: &MessageStoreConfig) -> PathBuf {
 struct Arrivals {
     pull_hold: Arc<PullHold>,
     pop_hold: Arc<PopHold>,
+    lite: Arc<LiteDispatch>,
     delays: Arc<DelayArrivals>,
     timers: TimerArrivals,
 }
@@ -326,6 +343,7 @@ impl ArrivalListener for Arrivals {
     fn arrived(&self, arrival: &Arrival<'_>) {
         self.pull_hold.arrived(arrival);
         self.pop_hold.arrived(arrival);
+        self.lite.arrived(arrival);
         self.delays.arrived(arrival);
         self.timers.arrived(arrival);
     }
@@ -343,5 +361,6 @@ impl ConnectionEvents for Broker {
             .connection_closed(connection, |group| self.notifies_members(group));
         self.pull_hold.connection_closed(connection);
         self.pop_hold.connection_closed(connection);
+        self.lite.hold.connection_closed(connection);
     }
 }

@@ -11,7 +11,8 @@
 //!   metrics/    what /metrics and /healthz say
 //!   stats       what was done, how fast       transaction/  messages that wait for a word
 //!   timer/      messages with a delivery time pop/       messages handed out
-//!   static_topic/  queues that move           namesrv_link  registration with the name servers
+//!   lite/       many small queues in a topic  namesrv_link  registration with the name servers
+//!   static_topic/  queues that move
 //! ```
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod config;
 pub mod delay;
 pub mod filter;
 pub mod hold;
+pub mod lite;
 pub mod metrics;
 pub mod namesrv_link;
 pub mod pop;

@@ -30,6 +30,8 @@ routes! { Broker;
     PEEK_MESSAGE                => PeekMessageRequestHeader,             peek_message::peek_message,                blocking;
     NOTIFICATION                => NotificationRequestHeader,            notification::notification,                inline;
     POLLING_INFO                => PollingInfoRequestHeader,             notification::polling_info,                inline;
+    POP_LITE_MESSAGE            => PopLiteMessageRequestHeader,          pop_lite_message::pop_lite_message,        blocking;
+    LITE_SUBSCRIPTION_CTL       => NoHeader,                             lite_subscription::control,                task;
     QUERY_ASSIGNMENT            => NoHeader,                             query_assignment::query_assignment,        task;
     SET_MESSAGE_REQUEST_MODE    => NoHeader,                             query_assignment::set_mode,                blocking;
     GET_ALL_MESSAGE_REQUEST_MODE => NoHeader,                            query_assignment::all_modes,               inline;
@@ -101,11 +103,11 @@ routes! { Broker;
     RESET_MASTER_FLUSH_OFFSET                => ResetMasterFlushOffsetHeader,              admin::stats::reset_master_flush_offset, inline;
     GET_BROKER_EPOCH_CACHE                   => NoHeader,                                  admin::stats::epoch_cache,             inline;
     GET_BROKER_LITE_INFO                     => NoHeader,                                  admin::lite::broker_info,              blocking;
-    GET_PARENT_TOPIC_INFO                    => GetParentTopicInfoRequestHeader,           admin::lite::parent_topic_info,        inline;
-    GET_LITE_TOPIC_INFO                      => GetLiteTopicInfoRequestHeader,             admin::lite::topic_info,               inline;
+    GET_PARENT_TOPIC_INFO                    => GetParentTopicInfoRequestHeader,           admin::lite::parent_topic_info,        blocking;
+    GET_LITE_TOPIC_INFO                      => GetLiteTopicInfoRequestHeader,             admin::lite::topic_info,               task;
     GET_LITE_CLIENT_INFO                     => GetLiteClientInfoRequestHeader,            admin::lite::client_info,              inline;
-    GET_LITE_GROUP_INFO                      => GetLiteGroupInfoRequestHeader,             admin::lite::group_info,               inline;
-    TRIGGER_LITE_DISPATCH                    => TriggerLiteDispatchRequestHeader,          admin::lite::trigger_dispatch,         inline;
+    GET_LITE_GROUP_INFO                      => GetLiteGroupInfoRequestHeader,             admin::lite::group_info,               blocking;
+    TRIGGER_LITE_DISPATCH                    => TriggerLiteDispatchRequestHeader,          admin::lite::trigger_dispatch,         blocking;
 
     unsupported:
         QUERY_BROKER_OFFSET, GET_TOPIC_CONFIG_LIST, GET_TOPIC_NAME_LIST, TRIGGER_DELETE_FILES,
@@ -130,7 +132,7 @@ routes! { Broker;
         RAFT_BROKER_HEART_BEAT_EVENT_REQUEST,
         AUTH_CREATE_USER, AUTH_UPDATE_USER, AUTH_DELETE_USER, AUTH_GET_USER, AUTH_LIST_USER,
         AUTH_CREATE_ACL, AUTH_UPDATE_ACL, AUTH_DELETE_ACL, AUTH_GET_ACL, AUTH_LIST_ACL,
-        POP_ROLLBACK, POP_LITE_MESSAGE, LITE_SUBSCRIPTION_CTL, ACK_LITE_MESSAGE, NOTIFY_UNSUBSCRIBE_LITE;
+        POP_ROLLBACK, ACK_LITE_MESSAGE, NOTIFY_UNSUBSCRIBE_LITE;
     fast_port_refuses: PULL_MESSAGE, LITE_PULL_MESSAGE;
 }
 

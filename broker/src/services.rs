@@ -8,6 +8,7 @@
 //!   timer-flush                            brings the timer's progress to the disk
 //!   timer                                  files messages with a delivery time, delivers them
 //!   pull-hold, pop-hold                    answer parked requests whose time is up
+//!   lite                                   the same for lite pops; light topics expire, so do subscriptions to them
 //!   pop-revive                             brings back what was popped and not acknowledged
 //!   client-expiry                          forgets silent clients, expired locks, filters and batches; commits broadcast offsets
 //!   stats                                  takes the samples behind TPS figures
@@ -26,6 +27,8 @@ use crate::clients::broadcast_offsets::broadcast_group;
 use crate::delay::levels::DelayDelivery;
 use crate::hold::pop::PopExpiry;
 use crate::hold::pull::PullExpiry;
+use crate::lite::service::LiteService;
+use crate::lite::topics;
 use crate::pop::reviver::Reviver;
 use crate::registry::{Persist, PersistWaker};
 use crate::stats::StatsSampler;
@@ -45,6 +48,7 @@ pub struct BrokerTicks {
     pub timer: Option<TimerService>,
     pub pull_expiry: PullExpiry,
     pub pop_expiry: PopExpiry,
+    pub lite: LiteService,
     pub reviver: Reviver,
     pub client_expiry: ClientExpiry,
     pub stats: StatsSampler<Box<dyn Fn() -> i32 + Send>>,
@@ -82,6 +86,7 @@ impl BrokerTicks {
             timer: broker.timers.as_ref().map(|timers| timer_service(broker, timers)),
             pull_expiry: PullExpiry::new(Arc::clone(&broker.pull_hold), Arc::clone(&broker.clock)),
             pop_expiry: PopExpiry::new(Arc::clone(&broker.pop_hold), Arc::clone(&broker.clock)),
+            lite: LiteService::new(Arc::clone(broker)),
             reviver: Reviver::new(Arc::clone(broker)),
             client_expiry: ClientExpiry {
                 broker: Arc::clone(broker),
@@ -114,6 +119,7 @@ pub fn start(broker: &Arc<Broker>) -> anyhow::Result<Services> {
     }
     services.start(ticks.pull_expiry, &broker.wakers.pull_expiry)?;
     services.start(ticks.pop_expiry, &broker.wakers.pop_expiry)?;
+    services.start(ticks.lite, &broker.wakers.lite)?;
     services.start(ticks.reviver, &Waker::new())?;
     services.start(ticks.client_expiry, &Waker::new())?;
     services.start(ticks.stats, &Waker::new())?;
@@ -134,6 +140,7 @@ fn persist(broker: &Broker, waker: &PersistWaker) -> Persist {
         .on_change(broker.request_modes.clone())
         .every(offsets_period, broker.consumer_offsets.clone())
         .every(offsets_period, broker.order_info.clone())
+        .every(offsets_period, broker.lite_order_info.clone())
         .every(delay_period, broker.delay_offsets.clone())
         .every(FILTERS_PERIOD, broker.consumer_filters.clone())
         .every(transaction_period, broker.transaction_metrics.clone());
@@ -209,6 +216,11 @@ impl Service for ClientExpiry {
         self.broker.order_info.clean(
             now.wall_ms,
             |topic| self.broker.topics.get(topic).map(|topic| topic.read_queue_nums),
+            |group| self.broker.groups.contains(group),
+        );
+        self.broker.lite_order_info.clean(
+            now.wall_ms,
+            |lmq| Some(i32::from(topics::end_of(&self.broker, lmq) > 0)),
             |group| self.broker.groups.contains(group),
         );
         Ok(Next::Idle)

@@ -216,6 +216,14 @@ pub fn lmq_of_lite_topic(topic: &str, lite_topic: &str) -> String {
     [LMQ_PREFIX, "$", topic, "$", lite_topic].concat()
 }
 
+/// The topic and the light topic inside it that a light message queue is of; `None` for any other name.
+/// Reference: `LiteUtil.getParentTopic`, `getLiteTopic`.
+pub fn lite_topic_of_lmq(lmq: &str) -> Option<(&str, &str)> {
+    let (topic, lite_topic) = lmq.strip_prefix(LMQ_PREFIX)?.strip_prefix('$')?.split_once('$')?;
+    let is_lite = !topic.is_empty() && !lite_topic.is_empty() && !lite_topic.contains('$');
+    is_lite.then_some((topic, lite_topic))
+}
+
 /// Whether a topic may have this name; the limit counts characters. Retry and dead-letter topics may be longer, since
 /// they carry the name of a group.
 pub fn validate_topic(topic: &str) -> Result<(), NameError> {
@@ -281,6 +289,17 @@ mod tests {
         assert_eq!(group_of_retry_topic("%RETRY%g"), Some("g"));
         assert_eq!(group_of_retry_topic("g"), None);
         assert_eq!(lmq_of_lite_topic("parent", "child"), "%LMQ%$parent$child");
+        assert_eq!(lite_topic_of_lmq("%LMQ%$parent$child"), Some(("parent", "child")));
+        for other in [
+            "%LMQ%a",
+            "%LMQ%$a",
+            "%LMQ%$$a",
+            "%LMQ%$a$",
+            "%LMQ%$a$b$c",
+            "a$b$c",
+        ] {
+            assert_eq!(lite_topic_of_lmq(other), None, "{other}");
+        }
         assert!(is_system_topic("rmq_sys_anything") && !is_system_topic("Orders"));
     }
 

@@ -23,6 +23,11 @@ pub trait SmallFiles: Send + Sync + Debug {
     /// leave a part of them.
     fn append_and_sync(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
 
+    /// Appends bytes to a file, making it if need be. They survive the end of this process, but not that of the machine.
+    fn append(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.append_and_sync(file, bytes)
+    }
+
     /// Removes a file; it is no error when there is none.
     fn remove_file(&self, file: &Path) -> io::Result<()>;
 
@@ -60,6 +65,11 @@ impl SmallFiles for HostFiles {
         let mut file = File::options().append(true).create(true).open(path)?;
         file.write_all(bytes)?;
         file.sync_data()
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::options().append(true).create(true).open(path)?;
+        file.write_all(bytes)
     }
 
     fn remove_file(&self, file: &Path) -> io::Result<()> {

@@ -241,6 +241,17 @@ impl ConsumeQueues {
         self.topics.iter().map(|entry| entry.key().to_string()).collect()
     }
 
+    /// The topics that have a queue and are called so, unsorted.
+    pub fn topics_where(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let topics = self.topics.iter().filter(|entry| is_wanted(entry.key()));
+        topics.map(|entry| entry.key().to_string()).collect()
+    }
+
+    /// How many of them there are.
+    pub fn count_topics_where(&self, is_wanted: impl Fn(&str) -> bool) -> usize {
+        self.topics.iter().filter(|entry| is_wanted(entry.key())).count()
+    }
+
     /// All queues, unsorted, as they are now.
     pub fn all(&self) -> Vec<Arc<ConsumeQueue>> {
         self.topics

@@ -142,6 +142,10 @@ impl SmallFiles for RealDisk {
         HostFiles.append_and_sync(file, bytes)
     }
 
+    fn append(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        HostFiles.append(file, bytes)
+    }
+
     fn remove_file(&self, file: &Path) -> io::Result<()> {
         HostFiles.remove_file(file)
     }

@@ -347,6 +347,18 @@ impl Store {
         self.derived.queues.queues_of(topic)
     }
 
+    /// The topics that have a queue and are called so, unsorted.
+    pub fn topics_where(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        self.derived.queues.topics_where(is_wanted)
+    }
+
+    /// How many light message queues there are.
+    pub fn light_queue_count(&self) -> usize {
+        self.derived
+            .queues
+            .count_topics_where(|topic| topic.starts_with(common::names::LMQ_PREFIX))
+    }
+
     /// The topics that have a queue, sorted.
     pub fn topics(&self) -> Vec<String> {
         let mut topics = self.derived.queues.topics();

@@ -340,11 +340,7 @@ impl Store {
         if !names.split(',').any(is_new) {
             return Ok(());
         }
-        let topics = self.derived.queues.topics();
-        let count = topics
-            .iter()
-            .filter(|topic| topic.starts_with(LMQ_PREFIX))
-            .count();
+        let count = self.light_queue_count();
         let limit = usize::try_from(config.max_lmq_consume_queue_num).unwrap_or(0);
         if count < limit {
             return Ok(());

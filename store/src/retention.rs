@@ -249,7 +249,8 @@ impl Store {
             .count()
     }
 
-    fn delete_topics(&self, topics: &[&str]) -> usize {
+    /// The same for several topics at once.
+    pub fn delete_topics(&self, topics: &[&str]) -> usize {
         if topics.is_empty() {
             return 0;
         }

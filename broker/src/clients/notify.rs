@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use remoting::codes::request_code;
-use remoting::header::NotifyConsumerIdsChangedRequestHeader;
+use remoting::connection::Connection;
+use remoting::header::{NotifyConsumerIdsChangedRequestHeader, NotifyUnsubscribeLiteRequestHeader};
 use remoting::request::OutgoingRequest;
 
 use super::ClientChannel;
@@ -25,6 +26,26 @@ pub fn consumer_ids_changed(group: &str, members: &[Arc<ClientChannel>]) {
                 "member not told to rebalance: {error}"
             );
         }
+    }
+}
+
+/// Tells a client that another one of its group has taken a light topic over.
+///
+/// A client that cannot be told finds out when it next says what it subscribes to.
+pub fn lite_topic_lost(connection: &Arc<Connection>, group: &str, client_id: &str, lite_topic: &str) {
+    let header = NotifyUnsubscribeLiteRequestHeader {
+        lite_topic: Cow::Borrowed(lite_topic),
+        consumer_group: Cow::Borrowed(group),
+        client_id: Cow::Borrowed(client_id),
+    };
+    let request = OutgoingRequest::new(request_code::NOTIFY_UNSUBSCRIBE_LITE).header(&header);
+    if let Err(error) = connection.oneway(request) {
+        tracing::debug!(
+            group,
+            client_id,
+            lite_topic,
+            "client not told to unsubscribe: {error}"
+        );
     }
 }
 

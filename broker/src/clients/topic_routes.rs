@@ -25,6 +25,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// The readable queues of a topic, sorted.
 pub type Queues = Arc<BTreeSet<MessageQueue>>;
 
+/// What name servers say about a topic.
+#[derive(Clone)]
+struct Route {
+    queues: Queues,
+    /// The broker of each writable queue, in the order in which producers count them.
+    writable: Arc<[String]>,
+}
+
 /// What is known of the topics of all brokers.
 pub struct TopicRoutes {
     config: Arc<Live<BrokerConfig>>,
@@ -36,13 +44,13 @@ pub struct TopicRoutes {
 
 #[derive(Clone)]
 struct Known {
-    queues: Queues,
+    route: Route,
     asked: Duration,
 }
 
 /// A name server's answer.
 enum Told {
-    Queues(Queues),
+    Route(Route),
     NoSuchTopic,
 }
 
@@ -59,6 +67,20 @@ impl TopicRoutes {
 
     /// The readable queues of a topic; `None` when no name server knows it, or none answers and it was never known.
     pub async fn queues(&self, topic: &str) -> Option<Queues> {
+        self.route(topic).await.map(|route| route.queues)
+    }
+
+    /// The broker of each queue that producers may send to, in their order; none when that is not known.
+    /// Reference: `MQClientInstance.topicRouteData2TopicPublishInfo`.
+    pub async fn writable(&self, topic: &str) -> Arc<[String]> {
+        if self.config.get().namesrv_addr.trim().is_empty() {
+            return Arc::default();
+        }
+        let route = self.route(topic).await;
+        route.map(|route| route.writable).unwrap_or_default()
+    }
+
+    async fn route(&self, topic: &str) -> Option<Route> {
         let now = self.clock.monotonic();
         let known = self.known().get(topic).cloned();
         let config = self.config.get();
@@ -66,18 +88,18 @@ impl TopicRoutes {
         if let Some(known) = &known
             && now.saturating_sub(known.asked) < Duration::from_millis(fresh)
         {
-            return Some(Arc::clone(&known.queues));
+            return Some(known.route.clone());
         }
         match self.ask(topic, &config.namesrv_addr).await {
-            Some(Told::Queues(queues)) => {
-                self.remember(topic, &queues, now);
-                Some(queues)
+            Some(Told::Route(route)) => {
+                self.remember(topic, &route, now);
+                Some(route)
             }
             Some(Told::NoSuchTopic) => {
                 self.known().remove(topic);
                 None
             }
-            None => known.map(|known| known.queues),
+            None => known.map(|known| known.route),
         }
     }
 
@@ -91,7 +113,12 @@ impl TopicRoutes {
             match client.invoke(address, request, ANSWER_TIMEOUT).await {
                 Ok(answer) if answer.code == response_code::SUCCESS => {
                     match fastjson::from_slice::<TopicRouteData>(&answer.body) {
-                        Ok(route) => return Some(Told::Queues(Arc::new(readable_queues(topic, &route)))),
+                        Ok(route) => {
+                            return Some(Told::Route(Route {
+                                queues: Arc::new(readable_queues(topic, &route)),
+                                writable: writable_queues(&route),
+                            }));
+                        }
                         Err(error) => {
                             tracing::warn!(topic, address, %error, "route of a topic cannot be read");
                         }
@@ -107,13 +134,13 @@ impl TopicRoutes {
         None
     }
 
-    fn remember(&self, topic: &str, queues: &Queues, asked: Duration) {
+    fn remember(&self, topic: &str, route: &Route, asked: Duration) {
         let mut known = self.known();
         if known.len() >= MAX_TOPICS {
             known.clear();
         }
-        let queues = Arc::clone(queues);
-        known.insert(topic.to_owned(), Known { queues, asked });
+        let route = route.clone();
+        known.insert(topic.to_owned(), Known { route, asked });
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
@@ -132,6 +159,25 @@ fn readable_queues(topic: &str, route: &TopicRouteData) -> BTreeSet<MessageQueue
             (0..data.read_queue_nums).map(|queue_id| MessageQueue::new(topic, &data.broker_name, queue_id))
         })
         .collect()
+}
+
+/// By broker name, each as often as it has queues. A broker without a master takes no messages.
+fn writable_queues(route: &TopicRouteData) -> Arc<[String]> {
+    let has_master = |name: &str| {
+        let mut brokers = route.broker_datas.iter();
+        brokers.any(|broker| broker.broker_name == name && broker.broker_addrs.contains_key(&0))
+    };
+    let writable = route
+        .queue_datas
+        .iter()
+        .filter(|data| data.perm & perm::WRITE != 0);
+    let mut queues: Vec<_> = writable.filter(|data| has_master(&data.broker_name)).collect();
+    queues.sort_by(|a, b| a.broker_name.cmp(&b.broker_name));
+    let each = |data: &&remoting::body::QueueData| {
+        let count = usize::try_from(data.write_queue_nums).unwrap_or(0);
+        std::iter::repeat_n(data.broker_name.clone(), count)
+    };
+    queues.iter().flat_map(each).collect()
 }
 
 #[cfg(test)]

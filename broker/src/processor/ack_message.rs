@@ -14,79 +14,53 @@ use remoting::request::{Handled, Refusal, Request, Response};
 use store::{Appended, PhysicalOffset};
 
 use crate::broker::Broker;
-use crate::pop::handle::{HandleError, ORDER_REVIVE_QUEUE, PopHandle, topic_of_digit};
+use crate::pop::handle::{ORDER_REVIVE_QUEUE, PopHandle, topic_of_digit};
 use crate::pop::revive_log::ReviveRecord;
 use crate::processor::json::parse_body;
-use crate::processor::pop_checks::{self, Wanted};
+use crate::processor::lite_ack;
+use crate::processor::pop_checks::{self, Named, Popped, Wanted};
+use crate::processor::pop_order::{self, Acked, InOrder};
 use crate::processor::refusals::put_refused;
 use crate::processor::when_flushed::answer_when_flushed;
-use crate::registry::order_info::{GroupQueue, OrderAck};
+use crate::registry::order_info::GroupQueue;
 
 /// Messages that one element of a batch may acknowledge: a pop hands out 32.
 const MAX_ACKS_PER_ELEMENT: usize = 4_096;
 
-impl From<HandleError> for Refusal {
-    fn from(error: HandleError) -> Self {
-        Refusal::system_error(error.to_string())
-    }
-}
-
 /// One message is consumed.
 pub(crate) fn ack_message(broker: &Broker, request: Request<'_, AckMessageRequestHeader<'_>>) -> Handled {
     let header = &request.header;
-    refuse_lite(header.lite_topic.as_deref())?;
     let wanted = Wanted {
         topic: &header.topic,
         group: &header.consumer_group,
         queue_id: header.queue_id,
         connection: request.connection(),
     };
-    pop_checks::require_queue(broker, wanted)?;
-    require_offset(broker, header)?;
-    let handle = PopHandle::parse(&header.extra_info)?;
-    if handle.is_order() {
-        let queue = GroupQueue {
-            topic: &header.topic,
-            group: &header.consumer_group,
-            queue_id: header.queue_id,
-        };
-        let of_pop = OfPop {
-            pop_time_ms: handle.pop_time_ms,
-            invisible_time_ms: handle.invisible_time_ms,
-        };
-        ack_in_order(broker, request.connection(), queue, header.offset, of_pop)?;
-        return Ok(Response::success().into());
-    }
+    let named = Named {
+        wanted,
+        lite_topic: header.lite_topic.as_deref(),
+        offset: header.offset,
+        extra_info: &header.extra_info,
+    };
+    let handle = match pop_checks::popped(broker, &named, true)? {
+        Popped::OutOfOrder(handle) => handle,
+        Popped::InOrder(queue, handle) => {
+            let message = InOrder {
+                queue,
+                offset: header.offset,
+                pop_time_ms: handle.pop_time_ms,
+            };
+            ack_in_order(broker, request.connection(), &message, handle.invisible_time_ms)?;
+            return Ok(Response::success().into());
+        }
+        Popped::Lite(lmq) => return lite_ack::ack(broker, header, &lmq),
+    };
     let appended = append_ack(broker, &handle, wanted, header.offset)?;
     Ok(answer_when_flushed(
         broker,
         appended.end,
         Response::success(),
         || request.responder(),
-    ))
-}
-
-/// Acks of light topics need what this broker does not have.
-pub(crate) fn refuse_lite(lite_topic: Option<&str>) -> Result<(), Refusal> {
-    match lite_topic.filter(|lite_topic| !lite_topic.trim().is_empty()) {
-        None => Ok(()),
-        Some(lite_topic) => Err(Refusal::new(
-            response_code::INVALID_PARAMETER,
-            format!("lite topics are not built yet: {lite_topic}"),
-        )),
-    }
-}
-
-fn require_offset(broker: &Broker, header: &AckMessageRequestHeader<'_>) -> Result<(), Refusal> {
-    let (topic, queue_id, offset) = (&*header.topic, header.queue_id, header.offset);
-    let min = broker.store.min_offset(topic, queue_id);
-    let max = broker.store.max_offset(topic, queue_id);
-    if (min..=max).contains(&offset) {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        response_code::NO_MESSAGE,
-        format!("offset is illegal, key:{topic}@{queue_id}, commit:{offset}, store:{min}~{max}"),
     ))
 }
 
@@ -132,56 +106,32 @@ pub(crate) fn append(
         .map_err(|error| put_refused(&error, store_config.max_message_size))
 }
 
-/// When a message was popped, and for how long.
-#[derive(Clone, Copy)]
-struct OfPop {
-    pop_time_ms: i64,
-    invisible_time_ms: i64,
-}
-
-/// An ack in order: moves the group's offset, and lets the next pop in when nothing of the batch is left.
+/// An ack in order: lets the next pop in when nothing of the batch is left.
 fn ack_in_order(
     broker: &Broker,
     connection: &Connection,
-    queue: GroupQueue<'_>,
-    offset: i64,
-    of_pop: OfPop,
+    message: &InOrder<'_>,
+    invisible_time_ms: i64,
 ) -> Result<(), Refusal> {
     let GroupQueue {
         topic,
         group,
         queue_id,
-    } = queue;
-    let _lock = broker.pop_locks.lock(topic, group, queue_id);
-    let committed = broker.consumer_offsets.query(group, topic, queue_id);
-    if committed.is_some_and(|committed| offset < committed) {
-        return Ok(());
-    }
-    match broker.order_info.acknowledge(queue, offset, of_pop.pop_time_ms) {
-        OrderAck::Stale => Ok(()),
-        OrderAck::Illegal => Err(Refusal::new(
-            response_code::MESSAGE_ILLEGAL,
-            format!(
-                "offset is illegal, key:{topic}@{group}@{queue_id}, old:{}, commit:{offset}, next:-1, {}",
-                committed.unwrap_or(-1),
-                connection.peer_addr()
-            ),
-        )),
-        OrderAck::Next(next) => {
-            if !broker.consumer_offsets.has_reset(group, topic, queue_id) {
-                broker
-                    .consumer_offsets
-                    .commit(connection.peer_addr(), group, topic, queue_id, next);
-            }
-            let now_ms = broker.clock.wall_ms();
-            let blocked = broker
-                .order_info
-                .blocked_until_ms(queue, None, of_pop.invisible_time_ms, now_ms);
-            if blocked.is_none() {
-                broker.pop_hold.wake_for_queue(topic, group, queue_id);
-            }
+    } = message.queue;
+    let client = connection.peer_addr();
+    match pop_order::acknowledge(broker, &broker.order_info, message, invisible_time_ms, client)? {
+        Acked::NoChange | Acked::Blocked => Ok(()),
+        Acked::Free => {
+            broker.pop_hold.wake_for_queue(topic, group, queue_id);
             Ok(())
         }
+        Acked::Illegal { committed } => Err(Refusal::new(
+            response_code::MESSAGE_ILLEGAL,
+            format!(
+                "offset is illegal, key:{topic}@{group}@{queue_id}, old:{committed}, commit:{}, next:-1, {client}",
+                message.offset
+            ),
+        )),
     }
 }
 
@@ -236,12 +186,13 @@ fn ack_element(
             group: &element.consumer_group,
             queue_id: element.queue_id,
         };
-        let of_pop = OfPop {
-            pop_time_ms: element.pop_time_ms,
-            invisible_time_ms: element.invisible_time_ms,
-        };
         for offset in offsets {
-            ack_in_order(broker, connection, queue, offset, of_pop)?;
+            let message = InOrder {
+                queue,
+                offset,
+                pop_time_ms: element.pop_time_ms,
+            };
+            ack_in_order(broker, connection, &message, element.invisible_time_ms)?;
         }
         return Ok(None);
     }

@@ -4,15 +4,16 @@
 //! that a crash in between makes it come back twice rather than never. Reference: `ChangeInvisibleTimeProcessor`.
 
 use remoting::body::pop::PopCheckPoint;
-use remoting::codes::response_code;
 use remoting::header::{ChangeInvisibleTimeRequestHeader, ChangeInvisibleTimeResponseHeader};
-use remoting::request::{Handled, Refusal, Request, Response};
+use remoting::request::{Handled, Request, Response};
 
 use crate::broker::Broker;
 use crate::pop::handle::PopHandle;
 use crate::pop::revive_log::ReviveRecord;
-use crate::processor::ack_message::{append, append_ack, refuse_lite};
-use crate::processor::pop_checks::{self, Wanted};
+use crate::processor::ack_message::{append, append_ack};
+use crate::processor::lite_ack;
+use crate::processor::pop_checks::{self, Named, Popped, Wanted};
+use crate::processor::pop_order::{self, InOrder};
 use crate::processor::when_flushed::answer_when_flushed;
 use crate::registry::order_info::GroupQueue;
 
@@ -21,23 +22,23 @@ type ChangeRequest<'a> = Request<'a, ChangeInvisibleTimeRequestHeader<'a>>;
 /// Changes the time, and answers what the client makes its new handle from.
 pub(crate) fn change_invisible_time(broker: &Broker, request: ChangeRequest<'_>) -> Handled {
     let header = &request.header;
-    refuse_lite(header.lite_topic.as_deref())?;
     let wanted = Wanted {
         topic: &header.topic,
         group: &header.consumer_group,
         queue_id: header.queue_id,
         connection: request.connection(),
     };
-    pop_checks::require_queue(broker, wanted)?;
-    let min = broker.store.min_offset(&header.topic, header.queue_id);
-    let max = broker.store.max_offset(&header.topic, header.queue_id);
-    if !(min..max).contains(&header.offset) {
-        return Err(Refusal::new(response_code::NO_MESSAGE, ""));
-    }
-    let handle = PopHandle::parse(&header.extra_info)?;
-    if handle.is_order() {
-        return Ok(change_in_order(broker, header, &handle).into());
-    }
+    let named = Named {
+        wanted,
+        lite_topic: header.lite_topic.as_deref(),
+        offset: header.offset,
+        extra_info: &header.extra_info,
+    };
+    let handle = match pop_checks::popped(broker, &named, false)? {
+        Popped::OutOfOrder(handle) => handle,
+        Popped::InOrder(queue, handle) => return change_in_order(broker, header, queue, &handle),
+        Popped::Lite(lmq) => return lite_ack::change_invisible_time(broker, header, &lmq),
+    };
     let now_ms = broker.clock.wall_ms();
     let checkpoint = PopCheckPoint {
         broker_name: Some(handle.broker_name.to_owned()),
@@ -71,40 +72,42 @@ pub(crate) fn change_invisible_time(broker: &Broker, request: ChangeRequest<'_>)
     }))
 }
 
-/// In order: the message's place in the batch is visible again at another time. One that is behind the group's offset is
-/// done already, and the answer is empty, as in the reference.
+/// In order: the message's place in the batch is visible again at another time.
 fn change_in_order(
     broker: &Broker,
     header: &ChangeInvisibleTimeRequestHeader<'_>,
+    queue: GroupQueue<'_>,
     handle: &PopHandle<'_>,
-) -> Response {
-    let queue = GroupQueue {
-        topic: &header.topic,
-        group: &header.consumer_group,
-        queue_id: header.queue_id,
+) -> Handled {
+    let message = InOrder {
+        queue,
+        offset: header.offset,
+        pop_time_ms: handle.pop_time_ms,
     };
-    let _lock = broker.pop_locks.lock(queue.topic, queue.group, queue.queue_id);
-    let committed = broker
-        .consumer_offsets
-        .query(queue.group, queue.topic, queue.queue_id);
-    if committed.is_some_and(|committed| header.offset < committed) {
-        return Response::success().header(&ChangeInvisibleTimeResponseHeader {
+    let visible_ms =
+        pop_order::change_visible(broker, &broker.order_info, &message, header.invisible_time, false)?;
+    if visible_ms.is_some() {
+        // Who waits for this queue sleeps until the old time.
+        broker
+            .pop_hold
+            .wake_for_queue(queue.topic, queue.group, queue.queue_id);
+    }
+    Ok(answer_in_order(handle, visible_ms).into())
+}
+
+/// The answer about a message that is visible again then. Of one that is done already it is empty, as in the reference.
+pub(crate) fn answer_in_order(handle: &PopHandle<'_>, visible_ms: Option<i64>) -> Response {
+    let header = match visible_ms {
+        None => ChangeInvisibleTimeResponseHeader {
             pop_time: 0,
             invisible_time: 0,
             revive_qid: 0,
-        });
-    }
-    let next_visible_ms = broker.clock.wall_ms().saturating_add(header.invisible_time);
-    broker
-        .order_info
-        .change_next_visible(queue, header.offset, handle.pop_time_ms, next_visible_ms);
-    // Who waits for this queue sleeps until the old time.
-    broker
-        .pop_hold
-        .wake_for_queue(queue.topic, queue.group, queue.queue_id);
-    Response::success().header(&ChangeInvisibleTimeResponseHeader {
-        pop_time: handle.pop_time_ms,
-        invisible_time: next_visible_ms.saturating_sub(handle.pop_time_ms),
-        revive_qid: handle.revive_queue_id,
-    })
+        },
+        Some(visible_ms) => ChangeInvisibleTimeResponseHeader {
+            pop_time: handle.pop_time_ms,
+            invisible_time: visible_ms.saturating_sub(handle.pop_time_ms),
+            revive_qid: handle.revive_queue_id,
+        },
+    };
+    Response::success().header(&header)
 }

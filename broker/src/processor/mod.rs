@@ -11,7 +11,9 @@
 //!   consumer_manage  38 14 15          pull_cold                                  slows down readers of old messages
 //!   pop_message      200050            pop_checks                                 who may pop what, and from where
 //!   ack_message      200051 200151     when_flushed                               promises about the log
-//!   peek_message     200052            change_invisible_time 200053
+//!   change_invisible_time  200053      pop_order                                  the last batch of a queue, in order
+//!   pop_lite_message 200070            lite_ack                                   the last two, of light topics
+//!   lite_subscription  200071          peek_message      200052
 //!   notification     200054 200055     query_assignment  400 401 402
 //!   queue_offset     29 30 31 32       queue_lock  41 42
 //!   query_message    12 33             admin/      everything mqadmin asks for
@@ -25,10 +27,14 @@ pub(crate) mod client_manage;
 pub(crate) mod consumer_manage;
 pub(crate) mod end_transaction;
 pub(crate) mod json;
+pub(crate) mod lite_ack;
+pub(crate) mod lite_subscription;
 pub(crate) mod notification;
 pub(crate) mod peek_message;
 pub(crate) mod pop_checks;
+pub(crate) mod pop_lite_message;
 pub(crate) mod pop_message;
+pub(crate) mod pop_order;
 pub(crate) mod pull_broadcast;
 pub(crate) mod pull_checks;
 pub(crate) mod pull_cold;

@@ -1,10 +1,11 @@
-//! Who may pop what: the checks that POP, PEEK, NOTIFICATION and POLLING_INFO share, in the reference's order, and the
-//! offsets from which they read.
+//! Who may pop what: the checks that POP, PEEK, NOTIFICATION and POLLING_INFO share, and those of acks and changed invisible
+//! times, in the reference's order; and the offsets from which pops read.
 //!
 //! Reference: the beginning of `processRequest` in each of their processors; `PopMessageProcessor.getPopOffset`.
 
 use std::sync::Arc;
 
+use common::names;
 use remoting::body::topic::TopicConfig;
 use remoting::codes::response_code;
 use remoting::connection::Connection;
@@ -14,13 +15,18 @@ use store::QueueOffset;
 use crate::broker::Broker;
 use crate::filter::expression::ExpressionFilter;
 use crate::filter::tags;
+use crate::pop::handle::{HandleError, PopHandle};
+use crate::processor::pop_order::keep_batch;
 use crate::processor::pull_checks::{compile, require_property_filter};
 use crate::processor::refusals::FAQ;
+use crate::registry::ConsumerOrderInfo;
 use crate::registry::order_info::GroupQueue;
 use crate::registry::topics::perm;
 
 /// Where a group starts that never consumed a queue, in POP_MESSAGE. Reference: `ConsumeInitMode`.
 pub(crate) const INIT_MODE_MIN: i32 = 0;
+/// The newest message, or all as long as they are in memory.
+pub(crate) const INIT_MODE_MAX: i32 = 1;
 
 /// What a request wants to read.
 #[derive(Clone, Copy)]
@@ -125,13 +131,77 @@ pub(crate) fn require_readable(broker: &Broker, wanted: Wanted<'_>) -> Result<Ar
     Ok(config)
 }
 
-/// The topic exists and has the queue: what acks and changes of the invisible time ask for.
-pub(crate) fn require_queue(broker: &Broker, wanted: Wanted<'_>) -> Result<(), Refusal> {
-    let config = require_topic(broker, wanted.topic)?;
-    if (0..config.read_queue_nums).contains(&wanted.queue_id) {
-        return Ok(());
+/// A popped message, as an ack or a change of its invisible time names it.
+pub(crate) struct Named<'a> {
+    pub(crate) wanted: Wanted<'a>,
+    pub(crate) lite_topic: Option<&'a str>,
+    pub(crate) offset: i64,
+    /// Its handle.
+    pub(crate) extra_info: &'a str,
+}
+
+/// How a message was popped, and so what its consumption is noted in.
+pub(crate) enum Popped<'a> {
+    /// Out of order: the revive log.
+    OutOfOrder(PopHandle<'a>),
+    /// In order: the batches of its queue.
+    InOrder(GroupQueue<'a>, PopHandle<'a>),
+    /// From this light message queue, in order: the batches of light topics.
+    Lite(String),
+}
+
+impl From<HandleError> for Refusal {
+    fn from(error: HandleError) -> Self {
+        Refusal::system_error(error.to_string())
     }
-    Err(illegal_queue(response_code::MESSAGE_ILLEGAL, wanted, &config))
+}
+
+/// The topic exists and has the queue, and unless it is a light topic's, the message is in it or, where `may_be_end`, would be
+/// the next.
+pub(crate) fn popped<'a>(
+    broker: &Broker,
+    named: &Named<'a>,
+    may_be_end: bool,
+) -> Result<Popped<'a>, Refusal> {
+    let Wanted {
+        topic,
+        group,
+        queue_id,
+        ..
+    } = named.wanted;
+    let config = require_topic(broker, topic)?;
+    if !(0..config.read_queue_nums).contains(&queue_id) {
+        return Err(illegal_queue(
+            response_code::MESSAGE_ILLEGAL,
+            named.wanted,
+            &config,
+        ));
+    }
+    if let Some(lite_topic) = named
+        .lite_topic
+        .filter(|lite_topic| !lite_topic.trim().is_empty())
+    {
+        return Ok(Popped::Lite(names::lmq_of_lite_topic(topic, lite_topic)));
+    }
+    let min = broker.store.min_offset(topic, queue_id);
+    let max = broker.store.max_offset(topic, queue_id);
+    let offset = named.offset;
+    if offset < min || offset > max || (offset == max && !may_be_end) {
+        return Err(Refusal::new(
+            response_code::NO_MESSAGE,
+            format!("offset is illegal, key:{topic}@{queue_id}, commit:{offset}, store:{min}~{max}"),
+        ));
+    }
+    let handle = PopHandle::parse(named.extra_info)?;
+    if !handle.is_order() {
+        return Ok(Popped::OutOfOrder(handle));
+    }
+    let queue = GroupQueue {
+        topic,
+        group,
+        queue_id,
+    };
+    Ok(Popped::InOrder(queue, handle))
 }
 
 fn require_topic(broker: &Broker, topic: &str) -> Result<Arc<TopicConfig>, Refusal> {
@@ -156,20 +226,27 @@ fn illegal_queue(code: i32, wanted: Wanted<'_>, config: &TopicConfig) -> Refusal
     )
 }
 
-/// From where a pop of this queue reads. A group without an offset gets one; a reset by an operator is taken.
+/// From where a pop of this queue reads. A group without an offset gets one; a reset by an operator is taken, and the batch
+/// in `order_info` is forgotten.
 ///
 /// The queue must be locked.
-pub(crate) fn pop_offset(broker: &Broker, queue: GroupQueue<'_>, init_mode: i32) -> i64 {
+pub(crate) fn pop_offset(
+    broker: &Broker,
+    order_info: &ConsumerOrderInfo,
+    queue: GroupQueue<'_>,
+    init_mode: i32,
+) -> i64 {
     let GroupQueue {
         topic,
         group,
         queue_id,
     } = queue;
     if let Some(reset_offset) = broker.consumer_offsets.take_reset(group, topic, queue_id) {
-        broker.order_info.clear(queue);
+        order_info.clear(queue);
         broker
             .consumer_offsets
             .commit("ResetPopOffset", group, topic, queue_id, reset_offset);
+        keep_batch(order_info, queue, reset_offset);
         return reset_offset;
     }
     if let Some(committed) = broker
@@ -198,7 +275,7 @@ pub(crate) fn peek_offset(broker: &Broker, queue: GroupQueue<'_>) -> i64 {
 /// Where a group starts that never consumed this queue. Reference: `getInitOffset`.
 fn initial_offset(broker: &Broker, topic: &str, queue_id: i32, init_mode: i32) -> i64 {
     let min = broker.store.min_offset(topic, queue_id);
-    if init_mode == INIT_MODE_MIN || topic.starts_with(common::names::RETRY_TOPIC_PREFIX) {
+    if init_mode == INIT_MODE_MIN || topic.starts_with(names::RETRY_TOPIC_PREFIX) {
         return min.max(0);
     }
     let all_in_memory = broker.config.get().init_pop_offset_by_check_msg_in_mem

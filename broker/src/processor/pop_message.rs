@@ -28,6 +28,7 @@ use crate::hold::pop::{Poll, PollKind, PollLimits};
 use crate::pop::handle::{AnswerLists, ORDER_REVIVE_QUEUE, PopHandle, retry_digit};
 use crate::pop::revive_log::ReviveRecord;
 use crate::processor::pop_checks::{self, Wanted};
+use crate::processor::pop_order;
 use crate::processor::refusals::put_refused;
 use crate::registry::order_info::{GroupQueue, NewBatch};
 
@@ -36,7 +37,7 @@ const MAX_POP_MESSAGES: i32 = 32;
 /// A request later than its own waiting time by more is answered at once. Reference: `isTimeoutTooMuch`.
 const TOO_LATE_MS: i64 = 500;
 /// When to look again at a queue that another pop had locked.
-const LOCKED_LOOK_AGAIN_MS: i64 = 20;
+pub(crate) const LOCKED_LOOK_AGAIN_MS: i64 = 20;
 /// How many of a hundred pops go by priority unless the group says otherwise. Reference: `PRIORITY_FACTOR_ATTRIBUTE`.
 const DEFAULT_PRIORITY_FACTOR: i64 = 100;
 /// A group so few messages behind reads from memory; only for others that is looked up.
@@ -75,36 +76,13 @@ pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
 
 fn check(broker: &Broker, request: &PopRequest<'_>) -> Result<Arc<TopicConfig>, Refusal> {
     let header = &request.header;
-    let ip = || broker.config.get().broker_ip1.clone();
-    let now_ms = broker.clock.wall_ms();
-    let born_ms = pop_checks::born_ms(header.born_time, now_ms);
-    let late_ms = now_ms
-        .saturating_sub(born_ms)
-        .saturating_sub(header.poll_time.max(0));
-    if late_ms > TOO_LATE_MS {
-        let remark = format!("the broker[{}] pop message is timeout too much", ip());
-        return Err(Refusal::new(response_code::POLLING_TIMEOUT, remark));
-    }
+    require_in_time(broker, header.born_time, header.poll_time)?;
     pop_checks::require_readable_broker(broker, "pop")?;
-    if header.max_msg_nums > MAX_POP_MESSAGES {
-        return Err(Refusal::new(
-            response_code::INVALID_PARAMETER,
-            format!("the broker[{}] pop message's num is greater than 32", ip()),
-        ));
-    }
-    if header.max_msg_nums <= 0 {
-        return Err(Refusal::new(
-            response_code::INVALID_PARAMETER,
-            format!(
-                "maxMsgNums is {}: a pop takes at least one message",
-                header.max_msg_nums
-            ),
-        ));
-    }
+    require_message_count(broker, header.max_msg_nums)?;
     if !broker.store_config.get().timer_wheel_enable {
         return Err(Refusal::system_error(format!(
             "the broker[{}] pop message is forbidden because timerWheelEnable is false",
-            ip()
+            broker.config.get().broker_ip1
         )));
     }
     let longest_ms = broker
@@ -122,6 +100,33 @@ fn check(broker: &Broker, request: &PopRequest<'_>) -> Result<Arc<TopicConfig>, 
         ));
     }
     pop_checks::require_readable(broker, wanted(request))
+}
+
+/// A pop that was to wait, but comes too late for that, is not served.
+pub(crate) fn require_in_time(broker: &Broker, born_time_ms: i64, poll_time_ms: i64) -> Result<(), Refusal> {
+    let now_ms = broker.clock.wall_ms();
+    let late_ms = now_ms
+        .saturating_sub(pop_checks::born_ms(born_time_ms, now_ms))
+        .saturating_sub(poll_time_ms.max(0));
+    if late_ms <= TOO_LATE_MS {
+        return Ok(());
+    }
+    let ip = &broker.config.get().broker_ip1;
+    let remark = format!("the broker[{ip}] pop message is timeout too much");
+    Err(Refusal::new(response_code::POLLING_TIMEOUT, remark))
+}
+
+/// A pop takes one to 32 messages.
+pub(crate) fn require_message_count(broker: &Broker, count: i32) -> Result<(), Refusal> {
+    let remark = match count {
+        1..=MAX_POP_MESSAGES => return Ok(()),
+        ..=0 => format!("maxMsgNums is {count}: a pop takes at least one message"),
+        _ => {
+            let ip = &broker.config.get().broker_ip1;
+            format!("the broker[{ip}] pop message's num is greater than 32")
+        }
+    };
+    Err(Refusal::new(response_code::INVALID_PARAMETER, remark))
 }
 
 fn wanted<'a>(request: &'a PopRequest<'_>) -> Wanted<'a> {
@@ -287,7 +292,7 @@ impl<'a> Popping<'a> {
             }
             return Ok(());
         };
-        let offset = pop_checks::pop_offset(broker, queue, self.header.init_mode);
+        let offset = pop_checks::pop_offset(broker, &broker.order_info, queue, self.header.init_mode);
         if self.header.order
             && let Some(free_ms) = broker.order_info.blocked_until_ms(
                 queue,
@@ -380,6 +385,7 @@ impl<'a> Popping<'a> {
             broker
                 .consumer_offsets
                 .commit("pop", group, topic, queue_id, start_offset);
+            pop_order::keep_batch(&broker.order_info, queue, start_offset);
         } else {
             self.append_checkpoint(queue, start_offset, &offsets)?;
             broker
@@ -529,7 +535,7 @@ fn is_passed_over(status: GetStatus) -> bool {
 }
 
 /// The whole records in the bytes of a get.
-fn records_of(bytes: &[u8]) -> impl Iterator<Item = record::Record<'_>> {
+pub(crate) fn records_of(bytes: &[u8]) -> impl Iterator<Item = record::Record<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let record = record::decode(rest).ok()?;

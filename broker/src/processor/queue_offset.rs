@@ -4,6 +4,9 @@
 //! A queue that does not exist has offsets too: clients ask before the first message. Queues of static topics have logical
 //! offsets, see `static_topic`. Reference: `AdminBrokerProcessor`.
 
+use std::borrow::Cow;
+
+use common::names;
 use remoting::header::{
     BoundaryType, GetEarliestMsgStoretimeRequestHeader, GetEarliestMsgStoretimeResponseHeader,
     GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, GetMinOffsetRequestHeader,
@@ -73,9 +76,14 @@ pub(crate) fn search_offset(broker: &Broker, request: Request<'_, SearchOffsetRe
         BoundaryType::Lower => Boundary::Lower,
         BoundaryType::Upper => Boundary::Upper,
     };
+    let lite_topic = header.lite_topic.as_deref();
+    let topic = match lite_topic.filter(|lite_topic| !lite_topic.trim().is_empty()) {
+        Some(lite_topic) => Cow::Owned(names::lmq_of_lite_topic(&header.topic, lite_topic)),
+        None => Cow::Borrowed(&*header.topic),
+    };
     let offset = broker
         .store
-        .offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary);
+        .offset_by_time(&topic, header.queue_id, header.timestamp, boundary);
     Ok(Response::success()
         .header(&SearchOffsetResponseHeader { offset })
         .into())

@@ -287,6 +287,16 @@ impl ConsumerOffsets {
         }
     }
 
+    /// Forgets everything about a topic in one group.
+    pub fn remove(&self, group: &str, topic: &str) {
+        let Some(found) = self.groups.get(group) else {
+            return;
+        };
+        if lock(&found).remove(topic).is_some() {
+            self.file.mark_changed();
+        }
+    }
+
     /// Forgets everything about a topic, in all groups.
     pub fn remove_topic(&self, topic: &str) {
         let mut removed = false;

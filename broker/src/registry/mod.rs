@@ -5,6 +5,7 @@
 //!   groups            subscriptionGroup.json   written when it changes
 //!   consumer_offsets  consumerOffset.json      every flushConsumerOffsetInterval
 //!   order_info        consumerOrderInfo.json   every flushConsumerOffsetInterval
+//!                     liteOrderInfo.json       the same, of light topics
 //!   request_modes     messageRequestMode.json  written when it changes
 //!   delay_offsets     delayOffset.json         every flushDelayOffsetInterval
 //!   consumer_filters  consumerFilter.json      every 10 s
@@ -18,6 +19,7 @@ pub mod consumer_offsets;
 pub mod delay_offsets;
 pub mod groups;
 pub mod order_info;
+mod order_log;
 pub mod persist;
 pub mod queue_mappings;
 pub mod request_modes;
@@ -140,7 +142,8 @@ pub(crate) mod testing {
         }
 
         pub(crate) fn order_info(&self) -> ConsumerOrderInfo {
-            ConsumerOrderInfo::open(&self.config_directory(), &*self.clock).unwrap()
+            let offsets = Arc::new(self.consumer_offsets());
+            ConsumerOrderInfo::open(&self.config_directory(), self.clock.clone(), offsets).unwrap()
         }
 
         pub(crate) fn request_modes(&self) -> MessageRequestModes {

@@ -8,18 +8,23 @@
 //!            └────── change_next_visible        is_blocked until then
 //! ```
 //!
-//! Written every `flushConsumerOffsetInterval` like the offsets and at the end: a kill forgets the acks of the last
-//! seconds, and their messages are delivered again, in order. Reference: `ConsumerOrderInfoManager`.
+//! Written every `flushConsumerOffsetInterval` like the offsets and at the end; what happened since is in the lines beside the
+//! file (`order_log.rs`), so a kill forgets nothing that was answered. Reference: `ConsumerOrderInfoManager`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use anyhow::Context as _;
 use common::clock::Clock;
 use remoting::body::{ConsumerOrderInfoFile, OrderInfo};
 
+use super::consumer_offsets::ConsumerOffsets;
+use super::order_log::{BatchChange, OrderLog};
 use super::persist::{ConfigDirectory, PersistError, Table, TableFile};
 
 const FILE_NAME: &str = "consumerOrderInfo.json";
+const LITE_FILE_NAME: &str = "liteOrderInfo.json";
 const SEPARATOR: char = '@';
 /// A batch nobody asked about for so long is forgotten.
 const IDLE_LIMIT_MS: i64 = 24 * 3600 * 1000;
@@ -31,6 +36,11 @@ const MAX_BATCH: usize = 64;
 pub struct ConsumerOrderInfo {
     table: Mutex<Batches>,
     file: TableFile,
+    log: OrderLog,
+    offsets: Arc<ConsumerOffsets>,
+    clock: Arc<dyn Clock>,
+    /// Whether the file holds batches of which nothing is left.
+    keeps_done: bool,
 }
 
 /// (topic, group) to queue to batch.
@@ -81,9 +91,37 @@ pub struct NewBatch<'a> {
 }
 
 impl ConsumerOrderInfo {
-    /// Reads `consumerOrderInfo.json` in `config_dir`.
-    pub fn open(config_dir: &ConfigDirectory, clock: &dyn Clock) -> anyhow::Result<Self> {
-        let file = config_dir.file(FILE_NAME);
+    /// Reads `consumerOrderInfo.json` in `config_dir`, and the lines beside it; what they say of offsets becomes part of
+    /// `offsets`.
+    pub fn open(
+        config_dir: &ConfigDirectory,
+        clock: Arc<dyn Clock>,
+        offsets: Arc<ConsumerOffsets>,
+    ) -> anyhow::Result<Self> {
+        Self::open_file(config_dir, FILE_NAME, clock, offsets)
+    }
+
+    /// The batches of light topics, in a file of ours alone: the reference keeps them in memory. It holds only those of which
+    /// something is left, for there may be very many.
+    pub fn open_lite(
+        config_dir: &ConfigDirectory,
+        clock: Arc<dyn Clock>,
+        offsets: Arc<ConsumerOffsets>,
+    ) -> anyhow::Result<Self> {
+        let opened = Self::open_file(config_dir, LITE_FILE_NAME, clock, offsets)?;
+        Ok(ConsumerOrderInfo {
+            keeps_done: false,
+            ..opened
+        })
+    }
+
+    fn open_file(
+        config_dir: &ConfigDirectory,
+        name: &str,
+        clock: Arc<dyn Clock>,
+        offsets: Arc<ConsumerOffsets>,
+    ) -> anyhow::Result<Self> {
+        let file = config_dir.file(name);
         let saved: ConsumerOrderInfoFile = file.load(clock.wall_ms())?.unwrap_or_default();
         let table = saved
             .table
@@ -93,10 +131,62 @@ impl ConsumerOrderInfo {
                 Some(((topic.to_owned(), group.to_owned()), queues))
             })
             .collect();
-        Ok(ConsumerOrderInfo {
+        let log = config_dir.order_log(name);
+        let changes = log
+            .load()
+            .with_context(|| format!("read the changes beside {}", file.path().display()))?;
+        let opened = ConsumerOrderInfo {
             table: Mutex::new(table),
             file,
-        })
+            log,
+            offsets,
+            clock,
+            keeps_done: true,
+        };
+        opened.catch_up(changes);
+        Ok(opened)
+    }
+
+    /// Takes over what the last process did after it wrote its files.
+    fn catch_up(&self, changes: Vec<BatchChange>) {
+        if changes.is_empty() {
+            return;
+        }
+        self.file.mark_changed();
+        let written_ms = self.offsets.written_ms();
+        let newer = changes
+            .into_iter()
+            .filter(|change| written_ms.is_some_and(|written_ms| change.time_ms >= written_ms));
+        for change in newer {
+            if let Some(offset) = change.offset {
+                let (group, topic) = (&change.group, &change.topic);
+                self.offsets
+                    .commit("the last process", group, topic, change.queue_id, offset);
+            }
+            let mut table = self.lock();
+            let queues = table.entry((change.topic, change.group)).or_default();
+            match change.batch {
+                Some(batch) => queues.insert(change.queue_id, batch),
+                None => queues.remove(&change.queue_id),
+            };
+        }
+    }
+
+    /// Makes what has become of the queue's batch survive the end of the process, and `offset`, if the group's was changed and
+    /// committed. To be called before the answer; the queue must be locked.
+    ///
+    /// # Errors
+    /// When the line cannot be written: a crash in the next seconds would forget it.
+    pub fn keep(&self, queue: GroupQueue<'_>, offset: Option<i64>) -> io::Result<()> {
+        let change = BatchChange {
+            time_ms: self.clock.wall_ms(),
+            topic: queue.topic.to_owned(),
+            group: queue.group.to_owned(),
+            queue_id: queue.queue_id,
+            batch: self.change(queue, |batch| batch.clone()),
+            offset,
+        };
+        self.log.append(&change)
     }
 
     /// When the queue gives its next messages, if that is later than `now_ms`. The attempt that has the batch may always ask
@@ -203,6 +293,30 @@ impl ConsumerOrderInfo {
         self.file.mark_changed();
     }
 
+    /// The batch popped at `pop_time_ms` is visible again at `next_visible_ms`, and does not count as handed out then.
+    /// Reference: `MemoryConsumerOrderInfoManager.suspendQueue`.
+    pub fn suspend(&self, queue: GroupQueue<'_>, pop_time_ms: i64, next_visible_ms: i64) {
+        self.change(queue, |batch| {
+            if batch.pop_time_ms == pop_time_ms {
+                let counts = batch.offset_consumed_count.iter_mut().flatten();
+                counts.for_each(|(_, count)| *count = (*count - 1).max(0));
+                batch.offset_next_visible_time = None;
+                batch.invisible_time_ms = Some(next_visible_ms.saturating_sub(pop_time_ms));
+            }
+        });
+        self.file.mark_changed();
+    }
+
+    /// How many groups have batches, each once a topic.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is no batch.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Forgets the batch: the group's offset was reset.
     pub fn clear(&self, queue: GroupQueue<'_>) {
         let key = (queue.topic.to_owned(), queue.group.to_owned());
@@ -255,9 +369,19 @@ impl ConsumerOrderInfo {
         ConsumerOrderInfoFile {
             table: table
                 .iter()
-                .map(|((topic, group), queues)| (format!("{topic}{SEPARATOR}{group}"), queues.clone()))
+                .map(|((topic, group), queues)| {
+                    let queues = queues.iter().filter(|(_, batch)| self.is_kept(batch));
+                    let queues: BTreeMap<i32, OrderInfo> =
+                        queues.map(|(id, batch)| (*id, batch.clone())).collect();
+                    (format!("{topic}{SEPARATOR}{group}"), queues)
+                })
+                .filter(|(_, queues)| self.keeps_done || !queues.is_empty())
                 .collect(),
         }
+    }
+
+    fn is_kept(&self, batch: &OrderInfo) -> bool {
+        self.keeps_done || unacked(batch).next().is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Batches> {
@@ -308,14 +432,21 @@ impl Table for ConsumerOrderInfo {
         &self.file
     }
 
+    /// Writes the offsets too: then both files hold what the lines said.
     fn flush(&self) -> Result<(), PersistError> {
-        self.file.flush_with(|| Ok(self.snapshot()))
+        if !self.file.is_behind() {
+            return Ok(());
+        }
+        self.log.begin_write()?;
+        self.offsets.flush()?;
+        self.file.flush_with(|| Ok(self.snapshot()))?;
+        Ok(self.log.end_write()?)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use common::clock::ManualClock;
+    use std::time::Duration;
 
     use super::*;
     use crate::registry::testing::Home;
@@ -423,6 +554,78 @@ mod tests {
         assert_eq!(again.acknowledge(QUEUE, 5, 1_000), OrderAck::Next(9));
     }
 
+    /// What a pop and an ack do, as the processors do it.
+    fn ack(info: &ConsumerOrderInfo, offset: i64) {
+        let OrderAck::Next(next) = info.acknowledge(QUEUE, offset, 1_000) else {
+            panic!("the message is in the batch");
+        };
+        info.offsets
+            .commit("test", QUEUE.group, QUEUE.topic, QUEUE.queue_id, next);
+        info.keep(QUEUE, Some(next)).unwrap();
+    }
+
+    fn committed(info: &ConsumerOrderInfo) -> Option<i64> {
+        info.offsets.query(QUEUE.group, QUEUE.topic, QUEUE.queue_id)
+    }
+
+    #[test]
+    fn what_was_answered_after_the_last_write_survives_a_kill() {
+        let (home, info) = empty();
+        info.update(QUEUE, batch(&[5, 6, 9]), 1_000);
+        info.keep(QUEUE, Some(5)).unwrap();
+        ack(&info, 5);
+        info.flush().unwrap();
+        ack(&info, 9);
+        let info = home.order_info();
+        assert_eq!(committed(&info), Some(6));
+        assert!(blocked(&info, 1_000));
+        ack(&info, 6);
+        let info = home.order_info();
+        assert_eq!(committed(&info), Some(10));
+        assert!(!blocked(&info, 1_000));
+
+        info.clear(QUEUE);
+        info.keep(QUEUE, Some(2)).unwrap();
+        assert_eq!(committed(&home.order_info()), Some(2), "reset by an operator");
+    }
+
+    #[test]
+    fn lines_go_when_the_files_are_written_and_torn_ones_are_passed_over() {
+        let (home, info) = empty();
+        let lines = home.path().join("consumerOrderInfo.json.changes");
+        info.update(QUEUE, batch(&[5, 6]), 1_000);
+        ack(&info, 5);
+        assert!(lines.exists());
+        info.flush().unwrap();
+        assert!(!lines.exists() && !home.path().join("consumerOrderInfo.json.changes.old").exists());
+
+        std::fs::write(&lines, "{\"timeMs\":9,\"top").unwrap();
+        ack(&info, 6);
+        assert_eq!(committed(&home.order_info()), Some(7));
+    }
+
+    #[test]
+    fn lines_from_before_a_java_broker_count_no_more() {
+        let (home, info) = empty();
+        info.update(QUEUE, batch(&[5, 6]), 1_000);
+        ack(&info, 5);
+        let java = r#"{"offsetTable":{"FxNormal@g":{2:9}}}"#;
+        std::fs::write(home.path().join("consumerOffset.json"), java).unwrap();
+        assert_eq!(committed(&home.order_info()), Some(9));
+    }
+
+    #[test]
+    fn lines_from_before_the_offsets_were_written_count_no_more() {
+        let (home, info) = empty();
+        info.update(QUEUE, batch(&[5, 6]), 1_000);
+        ack(&info, 5);
+        home.clock.advance(Duration::from_millis(1));
+        info.offsets
+            .commit("test", QUEUE.group, QUEUE.topic, QUEUE.queue_id, 3);
+        info.offsets.flush().unwrap();
+        assert_eq!(committed(&home.order_info()), Some(3));
+    }
+
     #[test]
     fn what_nobody_can_ask_about_any_more_is_forgotten() {
         let (_home, info) = empty();
@@ -441,8 +644,7 @@ mod tests {
     #[test]
     fn a_java_file_is_read() {
         let home = Home::of_java();
-        let info =
-            ConsumerOrderInfo::open(&ConfigDirectory::on_host(home.path()), &ManualClock::new(0)).unwrap();
+        let info = home.order_info();
         assert!(!info.lock().is_empty());
     }
 }

@@ -31,6 +31,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use super::order_log::OrderLog;
+
 /// The least time between two writes of one file, so that a flood of changes costs a bounded number of them.
 const MIN_GAP: Duration = Duration::from_millis(100);
 /// And for each MiB that the last one wrote: of a core, writing takes about a hundredth.
@@ -130,6 +132,11 @@ impl ConfigDirectory {
     /// The directory at `path` of the host.
     pub fn on_host(path: impl Into<PathBuf>) -> Self {
         Self::new(path, Arc::new(HostFiles))
+    }
+
+    /// The lines beside one of its files; nothing is read yet.
+    pub(super) fn order_log(&self, name: &str) -> OrderLog {
+        OrderLog::beside(self.path.join(name), Arc::clone(&self.files))
     }
 
     /// One of its files; nothing is read yet.

@@ -1,4 +1,4 @@
-//! Lite topics: what mqadmin asks about them.
+//! Lite topics: subscribing to them, and what mqadmin asks about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,6 +6,81 @@ use serde::{Deserialize, Serialize};
 
 use super::offset::OffsetWrapper;
 use super::topic::TopicOffset;
+
+/// Body of LITE_SUBSCRIPTION_CTL.
+///
+/// Reference: LiteSubscriptionCtlRequestBody
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct LiteSubscriptionCtlRequestBody {
+    /// What is said about clients, in turn
+    pub subscription_set: Vec<LiteSubscriptionDto>,
+}
+
+/// What a client subscribes to, or no longer.
+///
+/// Reference: LiteSubscriptionDTO
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct LiteSubscriptionDto {
+    /// What is to be done
+    pub action: LiteSubscriptionAction,
+    /// Id of the client
+    pub client_id: String,
+    /// Its group
+    pub group: String,
+    /// The parent topic
+    pub topic: String,
+    /// Lite topics of it
+    pub lite_topic_set: BTreeSet<String>,
+    /// Where the group is to go on, of what is added
+    pub offset_option: Option<OffsetOption>,
+    /// Version of the whole set
+    pub version: i64,
+}
+
+/// What is to be done with a subscription.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LiteSubscriptionAction {
+    /// These too
+    #[default]
+    PartialAdd,
+    /// These no longer
+    PartialRemove,
+    /// These and no others
+    CompleteAdd,
+    /// None: the client leaves
+    CompleteRemove,
+}
+
+/// Where a group is to go on in a lite topic.
+///
+/// Reference: OffsetOption
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OffsetOption {
+    /// What the value means
+    #[serde(rename = "type")]
+    pub kind: OffsetOptionType,
+    /// The value
+    pub value: i64,
+}
+
+/// What the value of an [`OffsetOption`] means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OffsetOptionType {
+    /// 0 where it is, 1 the beginning, 2 the end
+    #[default]
+    Policy,
+    /// An offset
+    Offset,
+    /// So many before where it is
+    TailN,
+    /// A time: has no effect
+    Timestamp,
+}
 
 /// Answer to GET_BROKER_LITE_INFO.
 ///
@@ -42,7 +117,7 @@ pub struct GetBrokerLiteInfoResponseBody {
 #[serde(default, rename_all = "camelCase")]
 pub struct GetParentTopicInfoResponseBody {
     /// Groups bound to the topic
-    pub groups: BTreeSet<String>,
+    pub groups: Option<BTreeSet<String>>,
     /// Its lite topics
     pub lite_topic_count: i32,
     /// Its lite queues
@@ -99,8 +174,8 @@ pub struct GetLiteClientInfoResponseBody {
     pub last_consume_time: i64,
     /// Lite topics it subscribed to
     pub lite_topic_count: i32,
-    /// Some of them
-    pub lite_topic_set: BTreeSet<String>,
+    /// Some of them; absent when the client has not subscribed
+    pub lite_topic_set: Option<BTreeSet<String>>,
     /// Their parent topic
     pub parent_topic: String,
 }

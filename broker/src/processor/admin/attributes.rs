@@ -66,11 +66,7 @@ pub(super) const OF_GROUPS: &[Attribute] = &[
 const MESSAGE_TYPE: &str = "message.type";
 
 /// Values that change how messages are kept or handed out, in ways that do not exist here.
-const NOT_BUILT: &[(&str, &str)] = &[
-    ("queue.type", "BatchCQ"),
-    ("cleanup.policy", "COMPACTION"),
-    (MESSAGE_TYPE, "LITE"),
-];
+const NOT_BUILT: &[(&str, &str)] = &[("queue.type", "BatchCQ"), ("cleanup.policy", "COMPACTION")];
 
 const fn fixed(name: &'static str, values: Values) -> Attribute {
     Attribute {

@@ -23,6 +23,7 @@ use super::attributes::{self, Edits};
 use super::page::Page;
 use super::{invalid_parameter, wait_registered, write_now};
 use crate::broker::Broker;
+use crate::lite::{settings, topics};
 use crate::processor::json::{parse_body, to_body};
 use crate::registry::topics::perm;
 
@@ -189,6 +190,14 @@ pub(crate) fn delete(broker: &Broker, request: Request<'_, DeleteTopicRequestHea
     let mut doomed = Vec::new();
     if broker.config.get().clear_retry_topic_when_delete_topic {
         doomed.extend(pop_retry_topics(broker, &topic));
+    }
+    if broker
+        .topics
+        .get(&topic)
+        .is_some_and(|config| settings::is_lite(&config))
+    {
+        let lmqs = topics::of_parent(broker, &topic);
+        topics::delete(broker, &lmqs);
     }
     doomed.push(topic);
     for topic in doomed {

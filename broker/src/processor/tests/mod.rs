@@ -12,6 +12,7 @@ mod cold_data;
 mod duplicate_sends;
 mod filter;
 mod garbage;
+mod lite;
 mod lmq;
 mod metrics;
 mod offsets;

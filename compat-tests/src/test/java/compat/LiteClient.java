@@ -1,0 +1,155 @@
+package compat;
+
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.apache.rocketmq.client.consumer.AckCallback;
+import org.apache.rocketmq.client.consumer.AckResult;
+import org.apache.rocketmq.client.consumer.AckStatus;
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.PopCallback;
+import org.apache.rocketmq.client.consumer.PopResult;
+import org.apache.rocketmq.client.consumer.PopStatus;
+import org.apache.rocketmq.client.impl.MQClientAPIImpl;
+import org.apache.rocketmq.common.lite.LiteSubscriptionAction;
+import org.apache.rocketmq.common.lite.LiteSubscriptionDTO;
+import org.apache.rocketmq.common.lite.OffsetOption;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+import org.apache.rocketmq.remoting.protocol.RequestCode;
+import org.apache.rocketmq.remoting.protocol.body.LiteSubscriptionCtlRequestBody;
+import org.apache.rocketmq.remoting.protocol.header.AckMessageRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.ChangeInvisibleTimeRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.LiteSubscriptionCtlRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.PopLiteMessageRequestHeader;
+
+/** A consumer of light topics as the proxy is one, by the requests that the stock client has for it. */
+final class LiteClient {
+    private static final long TIMEOUT = 20_000;
+
+    final String clientId;
+    private final Pair pair;
+    private final MQClientAPIImpl api;
+    private final String group;
+    private final String topic;
+
+    LiteClient(Pair pair, DefaultMQPullConsumer started, String clientId, String group, String topic) {
+        this.pair = pair;
+        this.api = started.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory().getMQClientAPIImpl();
+        this.clientId = clientId;
+        this.group = group;
+        this.topic = topic;
+    }
+
+    /** The response code. */
+    int subscribe(LiteSubscriptionAction action, String... liteTopics) throws Exception {
+        return subscribe(action, null, liteTopics);
+    }
+
+    int subscribe(LiteSubscriptionAction action, OffsetOption from, String... liteTopics) throws Exception {
+        LiteSubscriptionDTO entry = new LiteSubscriptionDTO().setAction(action).setClientId(clientId).setGroup(group).setTopic(topic)
+            .setLiteTopicSet(new HashSet<>(List.of(liteTopics)));
+        entry.setOffsetOption(from);
+        LiteSubscriptionCtlRequestBody body = new LiteSubscriptionCtlRequestBody();
+        body.setSubscriptionSet(Set.of(entry));
+        return control(body.encode());
+    }
+
+    int control(byte[] body) throws Exception {
+        RemotingCommand request = RemotingCommand.createRequestCommand(RequestCode.LITE_SUBSCRIPTION_CTL, new LiteSubscriptionCtlRequestHeader());
+        request.setBody(body);
+        return api.getRemotingClient().invokeSync(pair.brokerAddr(), request, TIMEOUT).getCode();
+    }
+
+    PopLiteMessageRequestHeader header(long invisibleMillis, int count) {
+        PopLiteMessageRequestHeader header = new PopLiteMessageRequestHeader();
+        header.setClientId(clientId);
+        header.setConsumerGroup(group);
+        header.setTopic(topic);
+        header.setMaxMsgNum(count);
+        header.setInvisibleTime(invisibleMillis);
+        header.setPollTime(1_000);
+        header.setBornTime(System.currentTimeMillis());
+        return header;
+    }
+
+    /** What there is within a second, of all light topics. */
+    List<MessageExt> pop(long invisibleMillis, int count) throws Exception {
+        return pop(header(invisibleMillis, count)).get(TIMEOUT, TimeUnit.MILLISECONDS);
+    }
+
+    CompletableFuture<List<MessageExt>> pop(PopLiteMessageRequestHeader header) throws Exception {
+        CompletableFuture<List<MessageExt>> result = new CompletableFuture<>();
+        api.popLiteMessageAsync(pair.brokerName(), pair.brokerAddr(), header, TIMEOUT, new PopCallback() {
+            @Override
+            public void onSuccess(PopResult popped) {
+                result.complete(popped.getPopStatus() == PopStatus.FOUND ? popped.getMsgFoundList() : List.of());
+            }
+
+            @Override
+            public void onException(Throwable e) {
+                result.completeExceptionally(e);
+            }
+        });
+        return result;
+    }
+
+    AckMessageRequestHeader ackHeader(MessageExt message) {
+        AckMessageRequestHeader header = new AckMessageRequestHeader();
+        header.setConsumerGroup(group);
+        header.setTopic(topic);
+        header.setQueueId(0);
+        header.setOffset(message.getQueueOffset());
+        header.setExtraInfo(PopClient.handle(message));
+        header.setLiteTopic(message.getProperty("__LITE_TOPIC"));
+        return header;
+    }
+
+    boolean ack(MessageExt message) throws Exception {
+        Answer answer = new Answer();
+        api.ackLiteMessageAsync(pair.brokerAddr(), TIMEOUT, answer, ackHeader(message));
+        return answer.get().getStatus() == AckStatus.OK;
+    }
+
+    /** The response code of an ack. */
+    int ackCode(AckMessageRequestHeader header) throws Exception {
+        RemotingCommand request = RemotingCommand.createRequestCommand(RequestCode.ACK_MESSAGE, header);
+        return api.getRemotingClient().invokeSync(pair.brokerAddr(), request, TIMEOUT).getCode();
+    }
+
+    /** Makes the message, or with {@code suspend} its whole batch, visible in so long; returns the new handle. */
+    String changeInvisible(MessageExt message, long invisibleMillis, boolean suspend) throws Exception {
+        ChangeInvisibleTimeRequestHeader header = new ChangeInvisibleTimeRequestHeader();
+        header.setConsumerGroup(group);
+        header.setTopic(topic);
+        header.setQueueId(0);
+        header.setOffset(message.getQueueOffset());
+        header.setExtraInfo(PopClient.handle(message));
+        header.setInvisibleTime(invisibleMillis);
+        header.setLiteTopic(message.getProperty("__LITE_TOPIC"));
+        header.setSuspend(suspend);
+        Answer answer = new Answer();
+        api.changeInvisibleTimeAsync(pair.brokerName(), pair.brokerAddr(), header, TIMEOUT, answer);
+        return answer.get().getExtraInfo();
+    }
+
+    private static final class Answer implements AckCallback {
+        private final CompletableFuture<AckResult> result = new CompletableFuture<>();
+
+        AckResult get() throws Exception {
+            return result.get(TIMEOUT, TimeUnit.MILLISECONDS);
+        }
+
+        @Override
+        public void onSuccess(AckResult acked) {
+            result.complete(acked);
+        }
+
+        @Override
+        public void onException(Throwable e) {
+            result.completeExceptionally(e);
+        }
+    }
+}
