@@ -247,6 +247,8 @@ impl<'a> Popping<'a> {
             pop_time: self.pop_time_ms,
             invisible_time: self.header.invisible_time,
             revive_qid: ORDER_REVIVE_QUEUE,
+            start_offset_info: None,
+            msg_offset_info: None,
             order_count_info: Some(self.order_counts.join(";")),
         };
         Response::new(code)

@@ -29,12 +29,12 @@ pub struct LiteSubscriptionDto {
     pub client_id: String,
     /// Its group
     pub group: String,
-    /// The parent topic
-    pub topic: String,
-    /// Lite topics of it
+    /// Lite topics of the parent topic
     pub lite_topic_set: BTreeSet<String>,
     /// Where the group is to go on, of what is added
     pub offset_option: Option<OffsetOption>,
+    /// The parent topic
+    pub topic: String,
     /// Version of the whole set
     pub version: i64,
 }

@@ -32,6 +32,10 @@ header! {
         invisible_time: i64 = "invisibleTime";
         /// 999: lite topics are consumed in order.
         revive_qid: i32 = "reviveQid";
+        /// Not used: the messages are of several queues.
+        start_offset_info: Option<String> = "startOffsetInfo";
+        /// Not used either.
+        msg_offset_info: Option<String> = "msgOffsetInfo";
         /// How often each message was handed out before, joined with semicolons.
         order_count_info: Option<String> = "orderCountInfo";
     }

@@ -76,6 +76,7 @@ pub const CLASSES: &[(&str, Rewrite)] = classes! {
     "CheckRocksdbCqWriteResult" CheckRocksdbCqWriteResult;
     "UserInfo" UserInfo;
     "AclInfo" AclInfo;
+    "LiteSubscriptionCtlRequestBody" LiteSubscriptionCtlRequestBody;
     "GetBrokerLiteInfoResponseBody" GetBrokerLiteInfoResponseBody;
     "GetParentTopicInfoResponseBody" GetParentTopicInfoResponseBody;
     "GetLiteTopicInfoResponseBody" GetLiteTopicInfoResponseBody;

@@ -134,6 +134,9 @@ pub const HEADERS: &[(&str, &str, Rewrite)] = headers! {
     AUTH_DELETE_ACL request DeleteAclRequestHeader;
     AUTH_GET_ACL request GetAclRequestHeader;
     AUTH_LIST_ACL request ListAclsRequestHeader;
+    POP_LITE_MESSAGE request PopLiteMessageRequestHeader;
+    POP_LITE_MESSAGE response PopLiteMessageResponseHeader;
+    NOTIFY_UNSUBSCRIBE_LITE request NotifyUnsubscribeLiteRequestHeader;
     GET_PARENT_TOPIC_INFO request GetParentTopicInfoRequestHeader;
     GET_LITE_TOPIC_INFO request GetLiteTopicInfoRequestHeader;
     GET_LITE_CLIENT_INFO request GetLiteClientInfoRequestHeader;

@@ -783,6 +783,29 @@ fn in_order_a_consumer_may_ask_for_its_messages_sooner_or_later() {
 }
 
 #[test]
+fn in_order_an_answered_ack_survives_a_kill_and_the_rest_comes_in_its_time() {
+    for writes_between in [false, true] {
+        let revival = Revival::new(&[]);
+        revival.send(&["1", "2", "3"]);
+        let client = revival.broker.client();
+        let batch = client.pop(&in_order(None));
+        client.must_ack("g", &batch[0]);
+        if writes_between {
+            revival.broker.broker.order_info.flush().expect("a write");
+        }
+        drop(client);
+        let revival = revival.crash();
+        let client = revival.broker.client();
+        assert!(client.pop(&in_order(None)).is_empty(), "one is invisible still");
+        client.must_ack("g", &batch[1]);
+        drop(client);
+        let revival = revival.crash();
+        let client = revival.broker.client();
+        assert_eq!(bodies(&client.pop(&in_order(None))), ["3"]);
+    }
+}
+
+#[test]
 fn a_peek_takes_nothing() {
     let revival = Revival::new(&[]);
     revival.send(&["a", "b"]);
