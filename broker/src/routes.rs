@@ -93,6 +93,7 @@ routes! { Broker;
     CHECK_ROCKSDB_CQ_WRITE_PROGRESS          => CheckRocksdbCqWriteProgressRequestHeader,  admin::config::check_rocksdb_queues,   inline;
     SWITCH_TIMER_ENGINE                      => NoHeader,                                  admin::config::switch_timer_engine,    inline;
     EXPORT_ROCKSDB_CONFIG_TO_JSON            => ExportRocksDbConfigToJsonRequestHeader,    admin::config::export_to_json,         blocking;
+    POP_ROLLBACK                             => NoHeader,                                  admin::config::export_pop_records,     inline;
     UPDATE_COLD_DATA_FLOW_CTR_CONFIG         => NoHeader,                                  admin::cold_data::set_thresholds,      inline;
     REMOVE_COLD_DATA_FLOW_CTR_CONFIG         => NoHeader,                                  admin::cold_data::remove_threshold,    inline;
     GET_COLD_DATA_FLOW_CTR_INFO              => NoHeader,                                  admin::cold_data::info,                inline;
@@ -132,7 +133,7 @@ routes! { Broker;
         RAFT_BROKER_HEART_BEAT_EVENT_REQUEST,
         AUTH_CREATE_USER, AUTH_UPDATE_USER, AUTH_DELETE_USER, AUTH_GET_USER, AUTH_LIST_USER,
         AUTH_CREATE_ACL, AUTH_UPDATE_ACL, AUTH_DELETE_ACL, AUTH_GET_ACL, AUTH_LIST_ACL,
-        POP_ROLLBACK, ACK_LITE_MESSAGE, NOTIFY_UNSUBSCRIBE_LITE;
+        ACK_LITE_MESSAGE, NOTIFY_UNSUBSCRIBE_LITE;
     fast_port_refuses: PULL_MESSAGE, LITE_PULL_MESSAGE;
 }
 

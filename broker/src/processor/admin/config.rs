@@ -77,6 +77,15 @@ pub(crate) fn export_to_json(
     Ok(Response::success().remark("export done.").into())
 }
 
+/// POP_ROLLBACK: moves what pops left behind from RocksDB into the revive topic. Pops leave it there in the first place,
+/// since `popConsumerKVServiceInit` is refused, so it is done at once: the reference without that key does the same.
+pub(crate) fn export_pop_records(_broker: &Broker, _request: Request<'_, NoHeader>) -> Handled {
+    tracing::info!(
+        "pop records in RocksDB moved to the revive topic: there are none, the log holds all of them"
+    );
+    Ok(Response::success().into())
+}
+
 /// CHECK_ROCKSDB_CQ_WRITE_PROGRESS: compares the queues in RocksDB with those in files. The answer only says that it is
 /// under way, what comes of it stands in the log; without queues in RocksDB that is known at once.
 pub(crate) fn check_rocksdb_queues(

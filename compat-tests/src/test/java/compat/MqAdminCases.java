@@ -185,11 +185,7 @@ final class MqAdminCases {
     /** Subcommands for a role that our servers do not have; not counted. */
     static final Map<String, String> APART = new LinkedHashMap<>();
 
-    /** Subcommands that do not answer like the reference yet. */
-    static final Map<String, String> NOT_YET = new LinkedHashMap<>();
-
     static {
-        notYet("no RocksDB", "exportPopRecord");
         apart("needs a broker container", "addBroker", "removeBroker");
         apart("needs a controller", "getSyncStateSet", "getBrokerEpoch", "getControllerMetaData", "getControllerConfig",
             "updateControllerConfig", "electMaster", "cleanBrokerMetadata");
@@ -198,12 +194,6 @@ final class MqAdminCases {
     }
 
     private MqAdminCases() {
-    }
-
-    private static void notYet(String reason, String... names) {
-        for (String name : names) {
-            NOT_YET.put(name, reason);
-        }
     }
 
     private static void apart(String reason, String... names) {
