@@ -7,13 +7,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
-import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -24,25 +21,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
  * A Java store passes from Java to the broker under test and back, twice, with clean stops and with kills; each turn adds
  * messages, and finds all that were there before.
  */
-class AlternatingTest extends CompatTest {
+class AlternatingTest extends ExchangeTest {
     private static final int QUEUES = 2;
     private static final int TURNS = 4;
 
-    private Server namesrv;
-    private Server broker;
-    private Pair pair;
     private StoreReader reader;
-
-    @Override
-    Pair pair() {
-        return pair;
-    }
-
-    @AfterEach
-    void disposeOfServers() {
-        shutDownClients();
-        Stream.of(broker, namesrv).filter(server -> server != null).forEach(Server::dispose);
-    }
 
     @ParameterizedTest
     @ValueSource(strings = {"clean", "crashed"})
@@ -66,8 +49,7 @@ class AlternatingTest extends CompatTest {
         for (int turn = 0; turn < TURNS; turn++) {
             if (turn > 0) {
                 leave(turn > 2 || turn == 1 && start.equals("crashed"));
-                broker = broker.replacedBy(turn % 2 == 0 ? Kind.JAVA : Kind.broker()).start();
-                connect();
+                continueWith(turn % 2 == 0 ? Kind.JAVA : Kind.broker());
                 check(topic, sent, "before turn " + turn);
             }
             assertEquals(oldMessages, describe(old, 0), old + " in turn " + turn);
@@ -75,21 +57,19 @@ class AlternatingTest extends CompatTest {
             check(topic, sent, "in turn " + turn);
         }
         leave(true);
-        broker = broker.replacedBy(Kind.JAVA).start();
-        connect();
+        continueWith(Kind.JAVA);
         check(topic, sent, "at the end");
     }
 
-    private void connect() throws Exception {
-        pair = Pair.of(namesrv, broker);
+    @Override
+    void connect() throws Exception {
+        super.connect();
         pair.awaitRoute("TBW102");
-        DefaultMQPullConsumer puller = startPuller();
-        reader = new StoreReader(pair, puller);
+        reader = new StoreReader(pair, startPuller());
     }
 
     private void leave(boolean kill) {
         shutDownClients();
-        pair.admin.shutdown();
         if (kill) {
             broker.kill();
         } else {

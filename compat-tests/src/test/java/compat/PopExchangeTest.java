@@ -5,14 +5,11 @@ import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.remoting.protocol.header.ExtraInfoUtil;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.parallel.Execution;
 import org.junit.jupiter.api.parallel.ExecutionMode;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
@@ -22,40 +19,19 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
  * Popped messages change hands: one broker hands them out and stops, another takes acks with the old handles, brings back
  * the rest, hands out more and is killed, and the first goes on.
  *
- * <p>{@code -Dwriter} and {@code -Dreader} choose the two, as for WriterReaderTest.
+ * <p>Which two is said in {@link ExchangeTest}.
  */
 @Execution(ExecutionMode.CONCURRENT)
-class PopExchangeTest extends CompatTest {
+class PopExchangeTest extends ExchangeTest {
     private static final long INVISIBLE_MILLIS = 25_000;
 
     private final Set<String> acknowledgedTooLate = new TreeSet<>();
-    private Server namesrv;
-    private Server broker;
-    private Pair pair;
     private PopClient client;
-
-    static Stream<Arguments> pairs() {
-        return WriterReaderTest.pairs();
-    }
-
-    @Override
-    Pair pair() {
-        return pair;
-    }
-
-    @AfterEach
-    void disposeOfServers() {
-        shutDownClients();
-        Stream.of(broker, namesrv).filter(server -> server != null).forEach(Server::dispose);
-    }
 
     @ParameterizedTest
     @MethodSource("pairs")
     void poppedMessagesComeBackFromWhoeverHasTheStoreUnlessAcknowledged(Kind first, Kind second) throws Exception {
-        String name = "pop-" + first + "-" + second;
-        namesrv = Server.namesrv(Kind.namesrv(), name + "-namesrv").start();
-        broker = Server.broker(first, name + "-broker", namesrv.address(), Pair.SMALL_FILES).start();
-        pair = Pair.of(namesrv, broker);
+        begin(first, "pop-" + first + "-" + second, Pair.SMALL_FILES);
         String topic = newTopic("PopExchange", 1);
         String group = unique("PopCG");
         Set<String> away = new TreeSet<>(sendMany(startProducer(), topic, "m", 6));
@@ -64,7 +40,8 @@ class PopExchangeTest extends CompatTest {
         ack(popped.get(0), away);
         broker.stop();
 
-        continueWith(second, group, topic);
+        continueWith(second);
+        client = new PopClient(pair, startPuller(), group, topic);
         ack(popped.get(1), away);
         List<MessageExt> again = popAll(away);
         ack(again.get(0), away);
@@ -74,7 +51,8 @@ class PopExchangeTest extends CompatTest {
         }
         broker.kill();
 
-        continueWith(first, group, topic);
+        continueWith(first);
+        client = new PopClient(pair, startPuller(), group, topic);
         ack(again.get(1), away);
         List<MessageExt> last = popAll(away);
         assertTrue(last.stream().allMatch(message -> message.getReconsumeTimes() == 2));
@@ -108,13 +86,5 @@ class PopExchangeTest extends CompatTest {
         if (System.currentTimeMillis() > due - 2_000) {
             acknowledgedTooLate.add(body(message));
         }
-    }
-
-    private void continueWith(Kind kind, String group, String topic) throws Exception {
-        shutDownClients();
-        pair.admin.shutdown();
-        broker = broker.replacedBy(kind).start();
-        pair = Pair.of(namesrv, broker);
-        client = new PopClient(pair, startPuller(), group, topic);
     }
 }

@@ -5,13 +5,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -22,37 +20,16 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
  * Pending timers change hands: one broker files them and stops, another delivers some, takes on more and is killed, and the
  * first delivers the rest.
  *
- * <p>{@code -Dwriter} and {@code -Dreader} choose the two, as for WriterReaderTest.
+ * <p>Which two is said in {@link ExchangeTest}.
  */
-class TimerExchangeTest extends CompatTest {
+class TimerExchangeTest extends ExchangeTest {
     private static final Map<String, String> CONFIG = Map.of("recallMessageEnable", "true", "mappedFileSizeTimerLog", "102400",
         "mappedFileSizeCommitLog", "16777216", "mappedFileSizeConsumeQueue", "6000", "maxHashSlotNum", "5000", "maxIndexNum", "20000");
-
-    private Server namesrv;
-    private Server broker;
-    private Pair pair;
-
-    static Stream<org.junit.jupiter.params.provider.Arguments> pairs() {
-        return WriterReaderTest.pairs();
-    }
-
-    @Override
-    Pair pair() {
-        return pair;
-    }
-
-    @AfterEach
-    void disposeOfServers() {
-        shutDownClients();
-        Stream.of(broker, namesrv).filter(server -> server != null).forEach(Server::dispose);
-    }
 
     @ParameterizedTest
     @MethodSource("pairs")
     void pendingTimersAreDeliveredByWhoeverHasTheStore(Kind writer, Kind reader) throws Exception {
-        namesrv = Server.namesrv(Kind.namesrv(), "timers-namesrv").start();
-        broker = Server.broker(writer, "timers-broker", namesrv.address(), CONFIG).start();
-        pair = Pair.of(namesrv, broker);
+        begin(writer, "timers", CONFIG);
         String topic = newTopic("TimerExchange", 1);
         List<String> bodies = new ArrayList<>(sendAhead(topic, "first", 15_000));
         String recalled = sendRecalled(topic, 16_000);
@@ -97,13 +74,6 @@ class TimerExchangeTest extends CompatTest {
         SendResult sent = assertSent(producer.send(message));
         assertEquals(sent.getMsgId(), producer.recallMessage(topic, sent.getRecallHandle()));
         return "recalled";
-    }
-
-    private void continueWith(Kind kind) {
-        shutDownClients();
-        pair.admin.shutdown();
-        broker = broker.replacedBy(kind).start();
-        pair = Pair.of(namesrv, broker);
     }
 
     /** In the order of the queue; none came before it was due. */

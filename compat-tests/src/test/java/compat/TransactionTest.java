@@ -17,14 +17,14 @@ import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 /** Transactions with the stock producer: every way they end, and the checks of those that do not. */
-class TransactionTest extends TransactionSupport {
+class TransactionTest extends CompatTest {
     static final String DISCARDED = "TRANS_CHECK_MAX_TIME_TOPIC";
 
     private static Pair transactional;
 
     @BeforeAll
     static void startServers() {
-        transactional = Pair.start("transactions", impatient());
+        transactional = Pair.start("transactions", Transactions.impatient());
     }
 
     @AfterAll
@@ -42,7 +42,7 @@ class TransactionTest extends TransactionSupport {
     void whatIsCommittedArrivesOnceAndWhatIsRolledBackNever() throws Exception {
         String topic = newTopic("Tx", 2);
         Received received = consume(unique("CG"), topic, "TagA");
-        Transactions transactions = startTransactions(unique("TxPG"));
+        Transactions transactions = Transactions.start(this, unique("TxPG"));
         Message committed = message(topic, "TagA", "tx-key", "committed");
         committed.putUserProperty("color", "red");
         committed.setFlag(7);
@@ -77,7 +77,7 @@ class TransactionTest extends TransactionSupport {
     void whoSaysUnknownIsAskedAndTheAnswerCounts() throws Exception {
         String topic = newTopic("TxAsk", 1);
         Received received = consume(unique("CG"), topic, "*");
-        Transactions transactions = startTransactions(unique("TxPG"));
+        Transactions transactions = Transactions.start(this, unique("TxPG"));
         transactions.asked.put("yes", LocalTransactionState.COMMIT_MESSAGE);
         transactions.asked.put("no", LocalTransactionState.ROLLBACK_MESSAGE);
 
@@ -107,15 +107,15 @@ class TransactionTest extends TransactionSupport {
         String topic = newTopic("TxMax", 1);
         String body = unique("nobody knows");
         Received received = consume(unique("CG"), topic, "*");
-        Transactions transactions = startTransactions(unique("TxPG"));
+        Transactions transactions = Transactions.start(this, unique("TxPG"));
         transactions.send(message(topic, body), LocalTransactionState.UNKNOW);
 
         StoreReader reader = new StoreReader(pair(), startPuller());
         Await.until("the discarded message", () -> discarded(reader, body) != null);
         MessageExt discarded = discarded(reader, body);
-        assertEquals(Integer.toString(CHECK_MAX), discarded.getProperty(MessageConst.PROPERTY_TRANSACTION_CHECK_TIMES));
+        assertEquals(Integer.toString(Transactions.CHECK_MAX), discarded.getProperty(MessageConst.PROPERTY_TRANSACTION_CHECK_TIMES));
         assertEquals(topic, discarded.getProperty("REAL_TOPIC"));
-        Await.until("all questions", () -> transactions.questionsAbout(body).size() == CHECK_MAX);
+        Await.until("all questions", () -> transactions.questionsAbout(body).size() == Transactions.CHECK_MAX);
         assertEquals(0, count(received, body));
 
         transactions.asked.put(body, LocalTransactionState.COMMIT_MESSAGE);
@@ -137,7 +137,7 @@ class TransactionTest extends TransactionSupport {
     void aProducerCanSetHowLongItIsNotAsked() throws Exception {
         String topic = newTopic("TxImmune", 1);
         Received received = consume(unique("CG"), topic, "*");
-        Transactions transactions = startTransactions(unique("TxPG"));
+        Transactions transactions = Transactions.start(this, unique("TxPG"));
         transactions.asked.put("immune", LocalTransactionState.COMMIT_MESSAGE);
         Message message = message(topic, "immune");
         message.putUserProperty(MessageConst.PROPERTY_CHECK_IMMUNITY_TIME_IN_SECONDS, "2");
@@ -149,5 +149,16 @@ class TransactionTest extends TransactionSupport {
         assertTrue(waited >= 2_000, "asked after " + waited + " ms");
         commitMarker(transactions, topic, received);
         assertEquals(1, count(received, "immune"));
+    }
+
+    /** A second message, committed at once: when it has come, what was rolled back before it would have come too. */
+    private void commitMarker(Transactions transactions, String topic, Received received) throws Exception {
+        String marker = unique("marker");
+        transactions.send(message(topic, marker), LocalTransactionState.COMMIT_MESSAGE);
+        received.awaitAll(List.of(marker));
+    }
+
+    private static long count(Received received, String body) {
+        return received.bodies().stream().filter(body::equals).count();
     }
 }

@@ -5,15 +5,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
@@ -23,40 +20,15 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
  * A store directory changes hands: one broker writes and stops, another serves and extends it and is killed, and the
  * first recovers what the other left.
  *
- * <p>{@code -Dwriter} and {@code -Dreader} choose the two; by default the broker under test and Java. When they differ
- * each begins once.
+ * <p>Which two is said in {@link ExchangeTest}.
  */
-class WriterReaderTest extends CompatTest {
+class WriterReaderTest extends ExchangeTest {
     private static final int QUEUES = 2;
-
-    private Server namesrv;
-    private Server broker;
-    private Pair pair;
-
-    static Stream<Arguments> pairs() {
-        Kind writer = Kind.of("writer", Kind.broker());
-        Kind reader = Kind.of("reader", Kind.JAVA);
-        Stream<Arguments> there = Stream.of(Arguments.of(writer, reader));
-        return writer == reader ? there : Stream.concat(there, Stream.of(Arguments.of(reader, writer)));
-    }
-
-    @Override
-    Pair pair() {
-        return pair;
-    }
-
-    @AfterEach
-    void disposeOfServers() {
-        shutDownClients();
-        Stream.of(broker, namesrv).filter(server -> server != null).forEach(Server::dispose);
-    }
 
     @ParameterizedTest
     @MethodSource("pairs")
     void aStoreWrittenByOneBrokerIsServedExtendedAndLeftByAnother(Kind writer, Kind reader) throws Exception {
-        namesrv = Server.namesrv(Kind.namesrv(), "exchange-namesrv").start();
-        broker = Server.broker(writer, "exchange-broker", namesrv.address(), Pair.SMALL_FILES).start();
-        pair = Pair.of(namesrv, broker);
+        begin(writer, "exchange", Pair.SMALL_FILES);
         String topic = newTopic("Exchange", QUEUES);
         String group = unique("CG");
         write(topic, group);
@@ -78,13 +50,6 @@ class WriterReaderTest extends CompatTest {
         assertEquals(without("offsets", extended), without("offsets", recovered));
         assertSent(startProducer().send(message(topic, "and on")));
         broker.kill();
-    }
-
-    private void continueWith(Kind kind) {
-        shutDownClients();
-        pair.admin.shutdown();
-        broker = broker.replacedBy(kind).start();
-        pair = Pair.of(namesrv, broker);
     }
 
     /** Sends 125 messages of several sorts; has the group consume them all, and one that is delayed beside them. */
