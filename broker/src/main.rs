@@ -19,9 +19,9 @@ const THREAD_STACK_BYTES: usize = 512 * 1024;
 /// Threads of the lane `blocking`.
 const BLOCKING_THREADS: usize = 16;
 
-/// Broker of the RocketMQ server. Takes the configuration files of Apache RocketMQ 5.5.0.
+/// Apache RocketMQ compatible broker, with the configuration files, keys and store of 5.5.0.
 #[derive(Debug, Parser)]
-#[command(name = "mqbroker", version, about)]
+#[command(name = "mqbroker", version)]
 struct Arguments {
     /// Broker configuration file (`.properties`)
     #[arg(short = 'c', long = "configFile", value_name = "FILE")]

@@ -100,6 +100,10 @@ impl ConfigReport {
 
     /// Adds that nothing knows a key, with the known one it resembles.
     pub fn add_unknown<'a>(&mut self, key: &str, known: impl Iterator<Item = &'a str>) {
+        if key.is_empty() {
+            self.add(Severity::Warning, key, "a value without a key, it has no effect");
+            return;
+        }
         let hint = nearest_key(key, known)
             .map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
         self.add(Severity::Warning, key, format!("unknown, it has no effect{hint}"));
@@ -184,6 +188,16 @@ mod tests {
         );
         report.add(Severity::Error, "b", "bad");
         assert_eq!(report.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_value_without_a_key_is_told_by_its_line() {
+        let mut report = report("a=1\n=2\n");
+        report.add_unknown("", ["a"].into_iter());
+        assert_eq!(
+            report.to_string(),
+            "a.conf:2: warning: a value without a key, it has no effect\na.conf: 1 warning\n"
+        );
     }
 
     #[test]
