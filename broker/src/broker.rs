@@ -164,8 +164,14 @@ impl Broker {
             true => Some(Arc::new(Timers::open(&store, &disk, &directory, &clock)?)),
             false => None,
         };
+        let mut stats = BrokerStats::new(&identity.cluster, Arc::clone(&clock));
+        if config.get().metrics_exporter_type == MetricsExporterType::Prom {
+            stats = stats.scraped();
+        }
+        let stats = Arc::new(stats);
         let revive_log = ReviveLog::new(
             Arc::clone(&store),
+            Arc::clone(&stats),
             Arc::clone(&clock),
             identity.clone(),
             config.get().revive_queue_num,
@@ -183,11 +189,6 @@ impl Broker {
         let consumers = Arc::new(Consumers::new());
         let filters = Arc::clone(&registries.consumer_filters);
         consumers.on_group_gone(move |group| filters.unregister(group));
-        let mut stats = BrokerStats::new(&identity.cluster, Arc::clone(&clock));
-        if config.get().metrics_exporter_type == MetricsExporterType::Prom {
-            stats = stats.with_traffic();
-        }
-        let stats = Arc::new(stats);
         let producers = Arc::new(Producers::new());
         let recent_sends = RecentSends::new();
         let window_ms = longest_window_ms(&registries.topics, config.get().duplicate_send_window_ms);

@@ -29,7 +29,8 @@ use remoting::body::{BrokerStatsData, BrokerStatsItem};
 use store::Store;
 use store::store::{PUT_LATENCY_LIMITS_MS, StoreState};
 
-use crate::metrics::traffic::{MessageType, Traffic};
+use crate::metrics::events::Events;
+use crate::metrics::traffic::{MessageType, Traffic, Way};
 
 /// Most topics, and most pairs of topic and group, that are counted one by one.
 pub const ITEM_LIMIT: usize = 50_000;
@@ -72,16 +73,7 @@ pub struct BrokerStats {
     mornings: Mutex<Mornings>,
     rates: Mutex<Rates>,
     /// What only a scraper wants to know.
-    traffic: Option<Traffic>,
-}
-
-/// What a group got of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outgoing {
-    pub(crate) topic: String,
-    pub(crate) group: String,
-    pub(crate) messages: u64,
-    pub(crate) bytes: u64,
+    scraped: Option<(Traffic, Events)>,
 }
 
 const PUT_NUMS: usize = 0;
@@ -132,58 +124,45 @@ impl BrokerStats {
             totals: Item::new(now.monotonic),
             mornings: Mutex::new(Mornings::new(now.wall_ms)),
             rates: Mutex::default(),
-            traffic: None,
+            scraped: None,
         }
     }
 
     /// The same, counting what metrics need as well.
-    pub(crate) fn with_traffic(self) -> Self {
+    pub(crate) fn scraped(self) -> Self {
+        let events = Events::new(Arc::clone(&self.clock));
         Self {
-            traffic: Some(Traffic::default()),
+            scraped: Some((Traffic::default(), events)),
             ..self
         }
     }
 
-    /// What is counted for metrics alone, if it is.
+    /// Messages in and out as metrics tell them apart, if they do.
     pub(crate) fn traffic(&self) -> Option<&Traffic> {
-        self.traffic.as_ref()
+        self.scraped.as_ref().map(|(traffic, _)| traffic)
     }
 
-    /// What groups got, by topic. No lock is held when this returns.
-    pub(crate) fn outgoing(&self) -> Vec<Outgoing> {
-        let items: Vec<(String, Arc<Item<3>>)> = self
-            .groups
-            .items
-            .iter()
-            .map(|entry| (entry.key().clone(), Arc::clone(entry.value())))
-            .collect();
-        let outgoing = items.iter().filter_map(|(key, item)| {
-            let (topic, group) = key.rsplit_once('@')?;
-            let messages = item.counts[GET_NUMS].read().value;
-            (messages > 0).then(|| Outgoing {
-                topic: topic.to_owned(),
-                group: group.to_owned(),
-                messages,
-                bytes: item.counts[GET_SIZE].read().value,
-            })
-        });
-        outgoing.collect()
+    /// What else is counted for metrics alone, if it is.
+    pub(crate) fn events(&self) -> Option<&Events> {
+        self.scraped.as_ref().map(|(_, events)| events)
     }
 
     /// Messages of a topic were stored.
     pub fn record_put(&self, topic: &str, messages: u32, bytes: u64) {
-        self.record_typed_put(topic, MessageType::Normal, messages, bytes);
-    }
-
-    /// Messages of a topic and of a type were stored.
-    pub(crate) fn record_typed_put(&self, topic: &str, message_type: MessageType, messages: u32, bytes: u64) {
-        if let Some(traffic) = &self.traffic {
-            traffic.record_put(topic, message_type, messages, bytes);
-        }
         let now = || self.clock.monotonic();
         self.topics
             .add(topic, now, [(PUT_NUMS, u64::from(messages)), (PUT_SIZE, bytes)]);
         self.record_total(topic, messages, ALL_PUT, USER_PUT);
+    }
+
+    /// Messages of a topic and of a type came in: what a broker puts by itself is no traffic.
+    pub(crate) fn record_incoming(&self, topic: &str, message_type: MessageType, messages: u32, bytes: u64) {
+        if let Some(traffic) = self.traffic()
+            && !is_retry_or_dead_letter(topic)
+        {
+            traffic.record_put(topic, message_type, messages, bytes);
+        }
+        self.record_put(topic, messages, bytes);
     }
 
     /// A group got messages of a topic.
@@ -192,7 +171,34 @@ impl BrokerStats {
         with_group_key(topic, group, |key| {
             self.groups
                 .add(key, now, [(GET_NUMS, u64::from(messages)), (GET_SIZE, bytes)]);
+            if let Some(traffic) = self.traffic()
+                && !is_retry_or_dead_letter(topic)
+            {
+                traffic.record_get(key, Way::Pulled, messages, bytes);
+            }
         });
+        self.record_total(topic, messages, ALL_GET, USER_GET);
+    }
+
+    /// A group that popped a topic got messages of it, or of its retry topic.
+    pub(crate) fn record_pop(
+        &self,
+        group: &str,
+        asked_topic: &str,
+        topic: &str,
+        is_retry: bool,
+        messages: u32,
+        bytes: u64,
+    ) {
+        let now = || self.clock.monotonic();
+        let counts = [(GET_NUMS, u64::from(messages)), (GET_SIZE, bytes)];
+        with_group_key(topic, group, |key| self.groups.add(key, now, counts));
+        if let Some(traffic) = self.traffic() {
+            let way = if is_retry { Way::PoppedAgain } else { Way::Popped };
+            with_group_key(asked_topic, group, |key| {
+                traffic.record_get(key, way, messages, bytes)
+            });
+        }
         self.record_total(topic, messages, ALL_GET, USER_GET);
     }
 
@@ -206,7 +212,7 @@ impl BrokerStats {
 
     /// A group gave a message of a topic up.
     pub(crate) fn record_dead_letter(&self, group: &str, topic: &str) {
-        if let Some(traffic) = &self.traffic {
+        if let Some(traffic) = self.traffic() {
             traffic.record_dead_letter(group, topic);
         }
     }
@@ -215,7 +221,7 @@ impl BrokerStats {
     /// Reference: `ScheduleMessageService.onSuccess`.
     pub(crate) fn record_delivery(&self, topic: &str, bytes: u64) {
         self.record_get(names::SCHEDULE_CONSUMER_GROUP, names::SCHEDULE_TOPIC, 1, bytes);
-        self.record_typed_put(topic, MessageType::Delay, 1, bytes);
+        self.record_incoming(topic, MessageType::Delay, 1, bytes);
     }
 
     fn record_total(&self, topic: &str, messages: u32, all: usize, user: usize) {
@@ -281,8 +287,9 @@ impl BrokerStats {
 
     /// Forgets a deleted topic.
     pub fn remove_topic(&self, topic: &str) {
-        if let Some(traffic) = &self.traffic {
+        if let Some((traffic, events)) = &self.scraped {
             traffic.remove_topic(topic);
+            events.remove_topic(topic);
         }
         self.topics.retain(|key| key != topic);
         self.groups
@@ -291,8 +298,9 @@ impl BrokerStats {
 
     /// Forgets a deleted group.
     pub fn remove_group(&self, group: &str) {
-        if let Some(traffic) = &self.traffic {
+        if let Some((traffic, events)) = &self.scraped {
             traffic.remove_group(group);
+            events.remove_group(group);
         }
         self.groups
             .retain(|key| key.rsplit_once('@').is_none_or(|(_, of_group)| of_group != group));
@@ -322,6 +330,11 @@ impl BrokerStats {
     fn rates(&self) -> MutexGuard<'_, Rates> {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What groups get again or gave up is no traffic of its own. Reference: `BrokerMetricsManager.isRetryOrDlqTopic`.
+fn is_retry_or_dead_letter(topic: &str) -> bool {
+    topic.starts_with(names::RETRY_TOPIC_PREFIX) || topic.starts_with(names::DLQ_TOPIC_PREFIX)
 }
 
 /// Calls `use_key` with `topic@group`, made in memory that the thread keeps.

@@ -18,6 +18,7 @@
 //! | `store`             | open, close, state                                                       |
 //! | `put`, `get`, `query` | what the broker calls                                                  |
 //! | `scan`              | the log itself, record by record                                         |
+//! | `estimate`          | how many messages of a stretch of a queue a filter wants                 |
 //! | `services`          | what runs in the background, as a table                                  |
 //! | `config`            | every key                                                                |
 //! | `record/`           | the bytes of a message                                                   |
@@ -49,6 +50,7 @@ mod consume_queues;
 mod deleted_topics;
 pub mod disk;
 pub mod dispatch;
+mod estimate;
 pub mod flush;
 pub mod get;
 mod index_file;

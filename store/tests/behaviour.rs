@@ -123,6 +123,26 @@ fn a_filter_sees_the_tags_code_first_and_the_record_then() {
 }
 
 #[test]
+fn how_many_messages_a_filter_wants_is_guessed_from_a_part_of_the_queue() {
+    let bench = Bench::with(|config| config.max_consume_queue_scan = 20);
+    let store = bench.open();
+    for number in 0..100 {
+        let tag = if number % 4 == 0 { "red" } else { "blue" };
+        store
+            .put(&message("T", 0, &properties(&[("TAGS", tag)]), b"x"))
+            .unwrap();
+    }
+    dispatch(&store, &bench);
+    let red = Tag(common::message::tags_code::tags_code(Some("red")));
+    let count = |from, to| store.estimate_count("T", 0, from, to, &red);
+    assert_eq!(count(0, 8), 2, "few enough to look at each");
+    assert_eq!(count(8, 8), 0);
+    assert_eq!(count(0, 100), 25, "five of the first twenty, five times");
+    assert_eq!(count(97, 100), 0);
+    assert_eq!(store.estimate_count("None", 0, 0, 9, &red), 0);
+}
+
+#[test]
 fn a_get_ends_at_each_of_its_limits() {
     let bench = Bench::with(|config| {
         config.max_transfer_count_on_message_in_memory = 10;

@@ -56,6 +56,11 @@ impl TagsFilter {
         Self { codes }
     }
 
+    /// Whether it leaves nothing out.
+    pub fn wants_all(&self) -> bool {
+        self.codes.is_empty()
+    }
+
     /// Whether a message with this tags code is wanted.
     pub fn accepts(&self, tags_code: i64) -> bool {
         // The reference compares the low 32 bits.

@@ -37,6 +37,10 @@ metrics! {
     THROUGHPUT_OUT = Counter "rocketmq_throughput_out_total", "Total traffic of outgoing messages";
     /// Bytes of a record; of a batch the mean, once.
     MESSAGE_SIZE = Histogram "rocketmq_message_size", "Incoming messages size";
+    /// Topics that an administrator made or changed. By invocation_status, is_system.
+    TOPIC_CREATE_EXECUTE_TIME = Histogram "rocketmq_topic_create_execution_time_milliseconds", "The distribution of create topic time";
+    /// Groups that an administrator made or changed. By invocation_status.
+    CONSUMER_GROUP_CREATE_EXECUTE_TIME = Histogram "rocketmq_consumer_group_create_execution_time_milliseconds", "The distribution of create subscription time";
 
     // BrokerMetricsConstant, enableConnectionMetrics
     /// By language, version, protocol_type.
@@ -58,6 +62,16 @@ metrics! {
     /// By consumer_group, topic, is_system.
     SEND_TO_DLQ_MESSAGES = Counter "rocketmq_send_to_dlq_messages_total", "Consumer send to DLQ messages";
 
+    // BrokerMetricsConstant, enableTransactionMetrics; by topic
+    /// Transactions committed.
+    COMMIT_MESSAGES = Counter "rocketmq_commit_messages_total", "Total number of commit messages";
+    /// Transactions rolled back.
+    ROLLBACK_MESSAGES = Counter "rocketmq_rollback_messages_total", "Total number of rollback messages";
+    /// From the birth of a half message to its commit, in seconds whatever the name says: so it is in the reference.
+    FINISH_MESSAGE_LATENCY = Histogram "rocketmq_finish_message_latency_milliseconds", "Transaction finish latency";
+    /// Half messages whose transaction is open.
+    HALF_MESSAGES = Gauge "rocketmq_half_messages", "Half messages of all topics";
+
     // DefaultStoreMetricsConstant, enableMessageStoreMetrics; storage_type=local, storage_medium=disk
     /// Bytes in use on the store's disk, whoever uses them.
     STORAGE_SIZE = Gauge "rocketmq_storage_size_bytes", "Broker storage size";
@@ -68,6 +82,42 @@ metrics! {
     /// Age of the oldest message.
     STORAGE_MESSAGE_RESERVE_TIME = Gauge "rocketmq_storage_message_reserve_time_milliseconds", "Broker message reserve time";
 
+    // DefaultStoreMetricsConstant, with timerWheelEnable; storage_type=local, storage_medium=disk
+    /// Messages stored for the timer that are not filed yet.
+    TIMER_ENQUEUE_LAG = Gauge "rocketmq_timer_enqueue_lag", "Timer enqueue messages lag";
+    /// Age of the oldest of them.
+    TIMER_ENQUEUE_LATENCY = Gauge "rocketmq_timer_enqueue_latency_milliseconds", "Timer enqueue latency";
+    /// Messages that wait for their time.
+    TIMER_DEQUEUE_LAG = Gauge "rocketmq_timer_dequeue_lag", "Timer dequeue messages lag";
+    /// How far delivery is behind the clock, in seconds whatever the name says: so it is in the reference.
+    TIMER_DEQUEUE_LATENCY = Gauge "rocketmq_timer_dequeue_latency_milliseconds", "Timer dequeue latency";
+    /// Messages that wait, by the topic they are for.
+    TIMING_MESSAGES = Gauge "rocketmq_timing_messages", "Current message number in timing";
+    /// Messages filed, by the topic they are for.
+    TIMER_ENQUEUED = Counter "rocketmq_timer_enqueue_total", "Total number of timer enqueue";
+    /// Messages that left the timer, by the topic they are for.
+    TIMER_DEQUEUED = Counter "rocketmq_timer_dequeue_total", "Total number of timer dequeue";
+    /// Messages due between the bound before and `timer_bound_s` from now, seconds.
+    TIMER_MESSAGE_SNAPSHOT = Gauge "rocketmq_timer_message_snapshot", "Timer message distribution snapshot, only count timing messages in 24h.";
+    /// How far ahead messages are sent, by the topic they are for.
+    DELAY_MESSAGE_LATENCY = Histogram "rocketmq_delay_message_latency_seconds", "Timer message set latency distribution";
+
+    // PopMetricsConstant, enablePopMetrics
+    /// Pops are not merged in memory here, so none waits there.
+    POP_OFFSET_BUFFER_SIZE = Gauge "rocketmq_pop_offset_buffer_size", "Time number of buffered offset";
+    /// The same.
+    POP_CHECKPOINT_BUFFER_SIZE = Gauge "rocketmq_pop_checkpoint_buffer_size", "The number of buffered checkpoint";
+    /// Records not decided yet, whatever the name says: so it is in the reference. By queue_id.
+    POP_REVIVE_LAG = Gauge "rocketmq_pop_revive_lag_milliseconds", "The processing lag of revive topic";
+    /// Age of the oldest of them. By queue_id.
+    POP_REVIVE_LATENCY = Gauge "rocketmq_pop_revive_latency_milliseconds", "The processing latency of revive topic";
+    /// Checkpoints and acks stored. By consumer_group, topic, revive_message_type, put_status.
+    POP_REVIVE_IN = Counter "rocketmq_pop_revive_in_message_total", "Total number of put message to revive topic";
+    /// Checkpoints and acks read. By consumer_group, topic, queue_id, revive_message_type.
+    POP_REVIVE_OUT = Counter "rocketmq_pop_revive_out_message_total", "Total number of get message from revive topic";
+    /// Messages that came back. By consumer_group, topic, put_status.
+    POP_REVIVE_RETRY = Counter "rocketmq_pop_revive_retry_messages_total", "Total number of put message to pop retry topic";
+
     // RemotingMetricsConstant, enableRemotingMetrics
     /// By request_code, response_code, is_long_polling, protocol_type, result.
     RPC_LATENCY = Histogram "rocketmq_rpc_latency_milliseconds", "Rpc latency";
@@ -77,8 +127,8 @@ metrics! {
 mod tests {
     use super::*;
 
-    /// The `# TYPE` lines of a 5.5.0 broker with metricsExporterType=PROM, after messages were sent, delayed, consumed and
-    /// sent back.
+    /// The `# TYPE` lines of a 5.5.0 broker with metricsExporterType=PROM, after the workload of
+    /// MetricsTest in compat-tests.
     const REFERENCE: &str = include_str!("reference-5.5.0-types.txt");
 
     #[test]

@@ -1,6 +1,7 @@
 //! BrokerReport: one scrape of a broker, and its health.
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use common::{names, version};
@@ -9,13 +10,18 @@ use operations::exposition::{Exposition, HistogramReading, Metric};
 use operations::http::Source;
 use remoting::body::ConsumeType;
 use remoting::latency::{LATENCY_LIMITS_MS, RpcLatencies};
+use store::QueueOffset;
 
 use super::names as metric;
+use super::tally::{Histograms, Tally};
 use super::traffic::SIZE_LIMITS;
 use super::{lag, traffic};
 use crate::broker::Broker;
 use crate::clients::ClientChannel;
 use crate::config::BrokerConfig;
+
+/// Labels of everything about the store. Reference: `DefaultStoreMetricsManager.newAttributesBuilder`.
+const STORAGE_LABELS: [(&str, &str); 2] = [("storage_type", "local"), ("storage_medium", "disk")];
 
 /// Counts what waits off the connections of a server.
 pub(crate) type LaneCalls = Box<dyn Fn() -> usize + Send + Sync>;
@@ -59,6 +65,7 @@ impl Source for BrokerReport {
         if config.enable_request_metrics {
             self.write_incoming(out);
             self.write_outgoing(out);
+            self.write_creations(out);
         }
         if config.enable_connection_metrics {
             self.write_connections(out);
@@ -67,8 +74,15 @@ impl Source for BrokerReport {
             self.write_lag(out, series_limit(&config));
             self.write_dead_letters(out);
         }
+        if config.enable_transaction_metrics {
+            self.write_transactions(out);
+        }
         if config.enable_message_store_metrics {
             self.write_storage(out);
+            self.write_timers(out);
+        }
+        if config.enable_pop_metrics {
+            self.write_pops(out);
         }
         if config.enable_remoting_metrics {
             self.write_latencies(out);
@@ -132,20 +146,53 @@ impl BrokerReport {
     }
 
     fn write_outgoing(&self, out: &mut Exposition<'_>) {
-        let outgoing = self.broker.stats.outgoing();
-        let mut each = |metric: &Metric, value: fn(&crate::stats::Outgoing) -> u64| {
+        let Some(traffic) = self.broker.stats.traffic() else {
+            return;
+        };
+        let outgoing = traffic.outgoing();
+        let mut each = |metric: &Metric, value: fn(&traffic::Outgoing) -> u64| {
             out.metric(metric);
             for counts in &outgoing {
-                let labels = [
+                let mut labels = vec![
                     ("topic", counts.topic.as_str()),
                     ("consumer_group", counts.group.as_str()),
                     ("is_system", truth(is_system(&counts.topic, &counts.group))),
                 ];
+                labels.extend(
+                    counts
+                        .way
+                        .is_retry()
+                        .map(|is_retry| ("is_retry", truth(is_retry))),
+                );
                 out.value(&labels, value(counts));
             }
         };
         each(&metric::MESSAGES_OUT, |counts| counts.messages);
         each(&metric::THROUGHPUT_OUT, |counts| counts.bytes);
+    }
+
+    fn write_creations(&self, out: &mut Exposition<'_>) {
+        let Some(events) = self.broker.stats.events() else {
+            return;
+        };
+        let status = |is_done| if is_done { "success" } else { "failure" };
+        write_histograms(
+            out,
+            &metric::TOPIC_CREATE_EXECUTE_TIME,
+            &events.topic_creations,
+            |(is_done, is_system)| {
+                vec![
+                    ("invocation_status", status(*is_done)),
+                    ("is_system", truth(*is_system)),
+                ]
+            },
+        );
+        write_histograms(
+            out,
+            &metric::CONSUMER_GROUP_CREATE_EXECUTE_TIME,
+            &events.group_creations,
+            |is_done| vec![("invocation_status", status(*is_done))],
+        );
     }
 
     fn write_connections(&self, out: &mut Exposition<'_>) {
@@ -180,14 +227,14 @@ impl BrokerReport {
     }
 
     fn write_lag(&self, out: &mut Exposition<'_>, limit: usize) {
-        let lags = lag::of_connected_groups(&self.broker, limit);
+        let lags = lag::of_groups(&self.broker, limit);
         let mut each = |metric: &Metric, value: fn(&lag::Lag) -> i64| {
             out.metric(metric);
             for lag in &lags {
                 let labels = [
                     ("consumer_group", lag.group.as_str()),
                     ("topic", lag.topic.as_str()),
-                    ("is_retry", "false"),
+                    ("is_retry", truth(lag.is_retry)),
                     ("is_system", truth(is_system(&lag.topic, &lag.group))),
                 ];
                 out.value(&labels, value(lag));
@@ -218,7 +265,7 @@ impl BrokerReport {
     fn write_storage(&self, out: &mut Exposition<'_>) {
         let store = &self.broker.store;
         let state = store.state();
-        let labels = [("storage_type", "local"), ("storage_medium", "disk")];
+        let labels = STORAGE_LABELS;
         if let Some(bytes) = store.disk_used_bytes() {
             out.metric(&metric::STORAGE_SIZE);
             out.value(&labels, bytes);
@@ -231,6 +278,139 @@ impl BrokerReport {
         if let Some(earliest_ms) = store.earliest_time().filter(|time_ms| *time_ms > 0) {
             out.metric(&metric::STORAGE_MESSAGE_RESERVE_TIME);
             out.value(&labels, (self.broker.clock.wall_ms() - earliest_ms).max(0));
+        }
+    }
+
+    fn write_transactions(&self, out: &mut Exposition<'_>) {
+        out.metric(&metric::HALF_MESSAGES);
+        for (topic, count) in self.broker.transaction_metrics.counts() {
+            out.value(&[("topic", &topic)], count);
+        }
+        let Some(events) = self.broker.stats.events() else {
+            return;
+        };
+        write_tally(out, &metric::COMMIT_MESSAGES, &events.commits, |topic| {
+            vec![("topic", topic)]
+        });
+        write_tally(out, &metric::ROLLBACK_MESSAGES, &events.rollbacks, |topic| {
+            vec![("topic", topic)]
+        });
+        write_histograms(
+            out,
+            &metric::FINISH_MESSAGE_LATENCY,
+            &events.finish_latencies,
+            |topic| vec![("topic", topic)],
+        );
+    }
+
+    fn write_timers(&self, out: &mut Exposition<'_>) {
+        let broker = &self.broker;
+        let Some(timers) = &broker.timers else {
+            return;
+        };
+        let now_ms = broker.clock.wall_ms();
+        let reached = timers.reached();
+        out.metric(&metric::TIMER_ENQUEUE_LAG);
+        out.value(&STORAGE_LABELS, broker.timer_offset_behind());
+        out.metric(&metric::TIMER_ENQUEUE_LATENCY);
+        let filed = QueueOffset(reached.queue_offset);
+        let oldest_ms = broker.store.store_time(names::TIMER_TOPIC, 0, filed);
+        out.value(
+            &STORAGE_LABELS,
+            oldest_ms.map_or(0, |stored_ms| (now_ms - stored_ms).max(0)),
+        );
+        out.metric(&metric::TIMER_DEQUEUE_LAG);
+        out.value(&STORAGE_LABELS, timers.files.pending());
+        out.metric(&metric::TIMER_DEQUEUE_LATENCY);
+        out.value(&STORAGE_LABELS, (now_ms - reached.read_time_ms).max(0) / 1_000);
+        out.metric(&metric::TIMING_MESSAGES);
+        for (topic, waiting) in timers.metrics.snapshot().timing_count {
+            out.value(&with_storage(vec![("topic", &topic)]), waiting.count);
+        }
+        out.metric(&metric::TIMER_MESSAGE_SNAPSHOT);
+        for (bound_s, waiting) in timers.snapshot(now_ms) {
+            let bound_s = bound_s.to_string();
+            out.value(&with_storage(vec![("timer_bound_s", &bound_s)]), waiting);
+        }
+        let Some(events) = broker.stats.events() else {
+            return;
+        };
+        write_tally(out, &metric::TIMER_ENQUEUED, &events.timer_enqueued, |topic| {
+            with_storage(vec![("topic", topic)])
+        });
+        write_tally(out, &metric::TIMER_DEQUEUED, &events.timer_dequeued, |topic| {
+            with_storage(vec![("topic", topic)])
+        });
+        write_histograms(out, &metric::DELAY_MESSAGE_LATENCY, &events.delays, |topic| {
+            with_storage(vec![("topic", topic)])
+        });
+    }
+
+    fn write_pops(&self, out: &mut Exposition<'_>) {
+        for metric in [
+            &metric::POP_OFFSET_BUFFER_SIZE,
+            &metric::POP_CHECKPOINT_BUFFER_SIZE,
+        ] {
+            out.metric(metric);
+            out.value(&[], 0);
+        }
+        self.write_revive_lag(out);
+        let Some(events) = self.broker.stats.events() else {
+            return;
+        };
+        write_tally(
+            out,
+            &metric::POP_REVIVE_IN,
+            &events.revive_in,
+            |(record, status)| {
+                let mut labels = record.labels();
+                labels.push(("put_status", status));
+                labels
+            },
+        );
+        out.metric(&metric::POP_REVIVE_OUT);
+        for ((record, queue_id), count) in events.revive_out.read() {
+            let queue_id = queue_id.to_string();
+            let mut labels = record.labels();
+            labels.push(("queue_id", &queue_id));
+            out.value(&labels, count);
+        }
+        write_tally(
+            out,
+            &metric::POP_REVIVE_RETRY,
+            &events.revive_retries,
+            |((group, topic), status)| {
+                vec![
+                    ("consumer_group", group),
+                    ("topic", topic),
+                    ("put_status", status),
+                ]
+            },
+        );
+    }
+
+    /// Lag and age by queue of the revive topic.
+    fn write_revive_lag(&self, out: &mut Exposition<'_>) {
+        let broker = &self.broker;
+        let (topic, now_ms) = (broker.revive_log.topic(), broker.clock.wall_ms());
+        let lags: Vec<(String, i64, i64)> = (0..broker.revive_log.queues())
+            .map(|queue_id| {
+                let end = broker.store.max_offset(topic, queue_id);
+                let first = broker.revive_log.first_undecided(queue_id).unwrap_or(end);
+                let stored_ms = u64::try_from(first)
+                    .ok()
+                    .and_then(|first| broker.store.store_time(topic, queue_id, QueueOffset(first)));
+                let age_ms = stored_ms.map_or(0, |stored_ms| (now_ms - stored_ms).max(0));
+                (queue_id.to_string(), (end - first).max(0), age_ms)
+            })
+            .collect();
+        out.metric(&metric::POP_REVIVE_LAG);
+        for (queue_id, records, _) in &lags {
+            out.value(&[("queue_id", queue_id)], records);
+        }
+        out.metric(&metric::POP_REVIVE_LATENCY);
+        for (queue_id, _, age_ms) in &lags {
+            out.value(&[("queue_id", queue_id)], age_ms);
         }
     }
 
@@ -251,6 +431,42 @@ impl BrokerReport {
             };
             out.histogram(&labels, reading);
         }
+    }
+}
+
+fn with_storage<'a>(mut labels: Vec<(&'static str, &'a str)>) -> Vec<(&'static str, &'a str)> {
+    labels.extend(STORAGE_LABELS);
+    labels
+}
+
+/// One series for each key of a tally.
+fn write_tally<K: Eq + Hash + Ord + Clone>(
+    out: &mut Exposition<'_>,
+    metric: &Metric,
+    tally: &Tally<K>,
+    labels: impl Fn(&K) -> Vec<(&'static str, &str)>,
+) {
+    out.metric(metric);
+    for (key, count) in tally.read() {
+        out.value(&labels(&key), count);
+    }
+}
+
+/// One series for each key of some histograms.
+fn write_histograms<K: Eq + Hash + Ord + Clone>(
+    out: &mut Exposition<'_>,
+    metric: &Metric,
+    histograms: &Histograms<K>,
+    labels: impl Fn(&K) -> Vec<(&'static str, &str)>,
+) {
+    out.metric(metric);
+    for (key, histogram) in histograms.read() {
+        let reading = HistogramReading {
+            limits: histograms.limits,
+            counts: &histogram.counts,
+            sum: histogram.sum,
+        };
+        out.histogram(&labels(&key), reading);
     }
 }
 

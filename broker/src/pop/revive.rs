@@ -193,6 +193,11 @@ impl ReviveQueue {
         }
     }
 
+    /// Where the first undecided checkpoint stands in the revive queue.
+    pub fn first_revive_offset(&self) -> Option<i64> {
+        self.pending.first_key_value().map(|(offset, _)| *offset)
+    }
+
     /// When the first undecided checkpoint is due, ms.
     pub fn first_revive_time_ms(&self) -> Option<i64> {
         let (_, first) = self.pending.first_key_value()?;

@@ -11,7 +11,7 @@
 //! reads what the other wrote. Reference: `PopMessageProcessor.buildCkMsg`, `AckMessageProcessor.appendAck`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use common::clock::Clock;
 use common::message::properties::{self, name};
@@ -22,6 +22,11 @@ use store::record::Record;
 use store::{Appended, Message, PutError, Store};
 
 use crate::config::Identity;
+use crate::metrics::events::PopRecord;
+use crate::metrics::in_flight::InFlight;
+use crate::processor::refusals::put_status;
+use crate::registry::order_info::GroupQueue;
+use crate::stats::BrokerStats;
 use crate::timer::schedule::slot_before;
 
 /// A checkpoint is delivered this much before its messages are due, so that it is there before their acks.
@@ -65,6 +70,45 @@ impl ReviveRecord {
             ReviveRecord::CheckPoint(_) => "ck",
             ReviveRecord::Ack(_) => "ack",
             ReviveRecord::BatchAck(_) => "bAck",
+        }
+    }
+
+    /// The queue whose messages it is about.
+    fn queue(&self) -> GroupQueue<'_> {
+        let (topic, group, queue_id) = match self {
+            ReviveRecord::CheckPoint(ck) => (&ck.topic, &ck.cid, ck.queue_id),
+            ReviveRecord::Ack(ack) => (&ack.topic, &ack.consumer_group, ack.queue_id),
+            ReviveRecord::BatchAck(ack) => (&ack.topic, &ack.consumer_group, ack.queue_id),
+        };
+        GroupQueue {
+            topic,
+            group,
+            queue_id,
+        }
+    }
+
+    /// As metrics tell records apart.
+    pub(crate) fn for_metrics(&self) -> PopRecord {
+        let queue = self.queue();
+        PopRecord {
+            group: queue.group.to_owned(),
+            topic: queue.topic.to_owned(),
+            kind: match self {
+                ReviveRecord::CheckPoint(_) => "CK",
+                ReviveRecord::Ack(_) | ReviveRecord::BatchAck(_) => "ACK",
+            },
+        }
+    }
+
+    /// A checkpoint's messages are under way, acknowledged ones no longer.
+    fn count_in_flight(&self, in_flight: &InFlight) {
+        let queue = self.queue();
+        match self {
+            ReviveRecord::CheckPoint(ck) => in_flight.begin(queue, u64::try_from(ck.num).unwrap_or(0)),
+            ReviveRecord::Ack(ack) => in_flight.end(queue, ack.pop_time_ms, 1),
+            ReviveRecord::BatchAck(ack) => {
+                in_flight.end(queue, ack.pop_time_ms, ack.ack_offset_list.len() as u64);
+            }
         }
     }
 
@@ -113,15 +157,18 @@ impl ReviveRecord {
     }
 }
 
-/// Appends to the revive topic.
+/// Appends to the revive topic, and knows how far its queues are decided.
 pub struct ReviveLog {
     store: Arc<Store>,
+    stats: Arc<BrokerStats>,
     clock: Arc<dyn Clock>,
     identity: Identity,
     topic: String,
     queues: u64,
     next_queue: AtomicU64,
     timer_precision_ms: i64,
+    /// Of each queue, the first record that is not decided; -1 before the reviver looked.
+    undecided: Box<[AtomicI64]>,
 }
 
 impl ReviveLog {
@@ -129,17 +176,21 @@ impl ReviveLog {
     /// timer's slots.
     pub fn new(
         store: Arc<Store>,
+        stats: Arc<BrokerStats>,
         clock: Arc<dyn Clock>,
         identity: Identity,
         revive_queue_num: i32,
         timer_precision_ms: i64,
     ) -> Self {
+        let queues = u64::try_from(revive_queue_num.max(1)).unwrap_or(1);
         ReviveLog {
             store,
+            stats,
             clock,
             topic: names::revive_topic(&identity.cluster),
             identity,
-            queues: u64::try_from(revive_queue_num.max(1)).unwrap_or(1),
+            undecided: (0..queues).map(|_| AtomicI64::new(-1)).collect(),
+            queues,
             next_queue: AtomicU64::new(0),
             timer_precision_ms,
         }
@@ -166,6 +217,23 @@ impl ReviveLog {
         u64::try_from(queue_id).is_ok_and(|queue_id| queue_id < self.queues)
     }
 
+    /// Everything before this record of a queue is decided.
+    pub fn decided_before(&self, queue_id: i32, offset: i64) {
+        if let Some(undecided) = self.undecided_of(queue_id) {
+            undecided.store(offset, Ordering::Release);
+        }
+    }
+
+    /// The first record of a queue that is not decided; `None` before anybody looked.
+    pub fn first_undecided(&self, queue_id: i32) -> Option<i64> {
+        let offset = self.undecided_of(queue_id)?.load(Ordering::Acquire);
+        (offset >= 0).then_some(offset)
+    }
+
+    fn undecided_of(&self, queue_id: i32) -> Option<&AtomicI64> {
+        self.undecided.get(usize::try_from(queue_id).ok()?)
+    }
+
     /// Appends a record, to be read when `due_ms` says, less [`ACK_TIME_INTERVAL_MS`] for a checkpoint.
     ///
     /// # Errors
@@ -176,6 +244,18 @@ impl ReviveLog {
         revive_queue_id: i32,
         due_ms: i64,
     ) -> Result<Appended, PutError> {
+        let appended = self.put(record, revive_queue_id, due_ms);
+        if let Some(events) = self.stats.events() {
+            let status = appended.as_ref().map_or_else(put_status, |_| "PUT_OK");
+            events.revive_in.add(&(record.for_metrics(), status), 1);
+            if appended.is_ok() {
+                record.count_in_flight(&events.in_flight);
+            }
+        }
+        appended
+    }
+
+    fn put(&self, record: &ReviveRecord, revive_queue_id: i32, due_ms: i64) -> Result<Appended, PutError> {
         let now_ms = self.clock.wall_ms();
         let deliver_at_ms = match record {
             ReviveRecord::CheckPoint(_) => due_ms - ACK_TIME_INTERVAL_MS,

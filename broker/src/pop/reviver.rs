@@ -25,6 +25,8 @@ use super::revive::{Due, LATE_ACK_GRACE_MS, ReviveQueue};
 use super::revive_log::ReviveRecord;
 use crate::broker::Broker;
 use crate::delay::copy::without_crc;
+use crate::processor::refusals::put_status;
+use crate::registry::order_info::GroupQueue;
 use crate::registry::topics::perm;
 
 /// Records of one queue read at a time.
@@ -101,6 +103,8 @@ impl Service for Reviver {
         for queue in &mut self.queues {
             queue.read(&self.broker);
             queue.decide(&self.broker, &mut self.before_crash, horizon_ms);
+            let undecided = queue.state.first_revive_offset().unwrap_or(queue.next);
+            self.broker.revive_log.decided_before(queue.queue_id, undecided);
         }
         Ok(Next::Idle)
     }
@@ -153,6 +157,9 @@ impl Reading {
             return;
         };
         if let Some(parsed) = ReviveRecord::parse(&record) {
+            if let Some(events) = broker.stats.events() {
+                events.revive_out.add(&(parsed.for_metrics(), self.queue_id), 1);
+            }
             self.state.accept(parsed, entry.queue_offset.to_wire());
         }
     }
@@ -193,6 +200,7 @@ impl Reading {
             }
             self.held_back = false;
             self.state.decided(due.revive_offset);
+            count_over(broker, &due);
             broker.consumer_offsets.commit(
                 "pop-revive",
                 REVIVE_GROUP,
@@ -202,6 +210,22 @@ impl Reading {
             );
         }
     }
+}
+
+/// What was not acknowledged is under way no more: it comes back, or is gone.
+fn count_over(broker: &Broker, due: &Due) {
+    let Some(events) = broker.stats.events() else {
+        return;
+    };
+    let checkpoint = &due.checkpoint;
+    let queue = GroupQueue {
+        topic: &checkpoint.topic,
+        group: &checkpoint.cid,
+        queue_id: checkpoint.queue_id,
+    };
+    events
+        .in_flight
+        .end(queue, checkpoint.pop_time_ms, due.unacked.len() as u64);
 }
 
 /// Puts a copy of each message that was not acknowledged into the retry topic.
@@ -264,7 +288,7 @@ fn put_copy(
     }
     prepare_retry_topic(broker, &retry_topic, &checkpoint.cid);
     broker.pop_progress.mark_unflushed();
-    let appended = broker.store.put(&Message {
+    let put = broker.store.put(&Message {
         topic: &retry_topic,
         queue_id: 0,
         flag: record.flag,
@@ -276,10 +300,15 @@ fn put_copy(
         prepared_transaction_offset: 0,
         properties: &properties.encode(),
         body: record.body,
-    })?;
+    });
+    if let Some(events) = broker.stats.events() {
+        let of = (checkpoint.cid.clone(), checkpoint.topic.clone());
+        let status = put.as_ref().map_or_else(put_status, |_| "PUT_OK");
+        events.revive_retries.add(&(of, status), 1);
+    }
     broker
         .stats
-        .record_put(&retry_topic, 1, u64::from(appended.size_bytes));
+        .record_put(&retry_topic, 1, u64::from(put?.size_bytes));
     Ok(())
 }
 

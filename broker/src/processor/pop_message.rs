@@ -55,6 +55,12 @@ pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
         header.exp_type.as_deref(),
         header.exp.as_deref(),
     )?;
+    if let Some(events) = broker.stats.events() {
+        let (group, topic) = (&header.consumer_group, &header.topic);
+        events
+            .silent
+            .note(group, topic, true, &filter, broker.clock.wall_ms());
+    }
     if !request.may_block() && reads_old_messages(broker, &request.header, &topic_config) {
         return Ok(Outcome::MoveToBlocking);
     }
@@ -394,9 +400,14 @@ impl<'a> Popping<'a> {
         }
         self.lists.add_messages(topic, queue_id, start_offset, &offsets);
         self.message_count += i32::try_from(offsets.len()).unwrap_or(i32::MAX);
-        broker
-            .stats
-            .record_get(group, topic, found.message_count, records.len() as u64);
+        broker.stats.record_pop(
+            group,
+            &self.header.topic,
+            topic,
+            is_retry,
+            found.message_count,
+            records.len() as u64,
+        );
         if is_retry && !broker.config.get().pop_response_return_actual_retry_topic {
             self.add_under_own_topic(start_offset, records);
         } else {
@@ -446,6 +457,11 @@ impl<'a> Popping<'a> {
             offsets,
         };
         let counts = self.broker.order_info.update(queue, batch, self.pop_time_ms);
+        if let Some(events) = self.broker.stats.events() {
+            // One batch of a queue at a time: whatever came of the last one, it is over.
+            events.in_flight.clear(queue);
+            events.in_flight.begin(queue, offsets.len() as u64);
+        }
         self.lists
             .add_order_counts(queue.topic, queue.queue_id, &counts.counts, counts.least);
     }

@@ -59,6 +59,9 @@ pub(crate) fn acknowledge(
         }
         OrderAck::Next(next) => next,
     };
+    if let Some(events) = broker.stats.events() {
+        events.in_flight.end(message.queue, message.pop_time_ms, 1);
+    }
     let commits = !broker.consumer_offsets.has_reset(group, topic, queue_id);
     if commits {
         broker

@@ -103,7 +103,14 @@ pub(crate) fn check(broker: &Broker, request: &PullRequest<'_>) -> Result<Checke
     let topic = readable_topic(broker, header)?;
     require_valid_queue(request, &topic)?;
     let filter = if header.sys_flag & sys_flag::pull::SUBSCRIPTION != 0 {
-        filter_of_request(broker, header)?
+        let filter = filter_of_request(broker, header)?;
+        if let Some(events) = broker.stats.events() {
+            let (group, topic) = (&header.consumer_group, &header.topic);
+            events
+                .silent
+                .note(group, topic, false, &filter, broker.clock.wall_ms());
+        }
+        filter
     } else {
         filter_of_heartbeat(broker, header, &group)?
     };

@@ -22,6 +22,7 @@ use remoting::request::{Handled, OutgoingRequest, OwnedRequest, Refusal, Respons
 use store::{Appended, Message};
 
 use crate::broker::Broker;
+use crate::metrics::traffic::MessageType;
 use crate::processor::send_message::send_answer;
 use crate::processor::send_properties::{Changes, SendProperties};
 use crate::processor::send_target::SendTarget;
@@ -168,9 +169,12 @@ fn store(broker: &Broker, request: &ReplyRequest, properties: &str, queue_id: i3
     };
     match broker.store.put(&message) {
         Ok(appended) => {
-            broker
-                .stats
-                .record_put(&header.topic, 1, u64::from(appended.size_bytes));
+            broker.stats.record_incoming(
+                &header.topic,
+                MessageType::Normal,
+                1,
+                u64::from(appended.size_bytes),
+            );
             Some(appended)
         }
         Err(error) => {

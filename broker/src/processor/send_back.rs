@@ -19,7 +19,6 @@ use store::record::{self, Record};
 use store::{Message, PhysicalOffset};
 
 use crate::broker::Broker;
-use crate::metrics::traffic::MessageType;
 use crate::processor::refusals::{FAQ, put_status};
 use crate::processor::send_message::DLQ_QUEUE_NUMS;
 use crate::registry::topics::perm;
@@ -217,9 +216,7 @@ fn store_again(
         .put(&message)
         .map_err(|error| Refusal::system_error(format!("{}: {error}", put_status(&error))))?;
     if topic == names::SCHEDULE_TOPIC {
-        broker
-            .stats
-            .record_typed_put(&topic, MessageType::Delay, 1, u64::from(appended.size_bytes));
+        broker.stats.record_put(&topic, 1, u64::from(appended.size_bytes));
     }
     Ok(())
 }

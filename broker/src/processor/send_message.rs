@@ -138,7 +138,7 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
         .store
         .put(&message)
         .map_err(|error| put_refused(&error, broker.store_config.get().max_message_size))?;
-    broker.stats.record_typed_put(
+    broker.stats.record_incoming(
         &draft.topic,
         properties.message_type(),
         1,
@@ -251,9 +251,12 @@ fn send_batch(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<
         .store
         .put_batch(&shared, &items)
         .map_err(|error| put_refused(&error, broker.store_config.get().max_message_size))?;
-    broker
-        .stats
-        .record_put(target.topic, items.len() as u32, u64::from(appended.size_bytes));
+    broker.stats.record_incoming(
+        target.topic,
+        properties.message_type(),
+        items.len() as u32,
+        u64::from(appended.size_bytes),
+    );
 
     let answer = send_answer(
         broker,

@@ -89,7 +89,9 @@ pub(crate) struct Changes<'a> {
 impl<'a> SendProperties<'a> {
     /// What the message is for. Reference: `BrokerMetricsManager.getMessageType`.
     pub(crate) fn message_type(&self) -> MessageType {
-        if self.has_sharding_key {
+        if self.transaction_prepared {
+            MessageType::Transaction
+        } else if self.has_sharding_key {
             MessageType::Fifo
         } else if self.delay_level > 0 || self.timer.is_some() {
             MessageType::Delay

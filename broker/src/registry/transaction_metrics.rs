@@ -62,6 +62,15 @@ impl TransactionMetrics {
         }
     }
 
+    /// The half messages without an end, by real topic.
+    pub fn counts(&self) -> BTreeMap<String, i64> {
+        let table = self.lock();
+        let counts = table.transaction_count.iter();
+        counts
+            .map(|(topic, metric)| (topic.clone(), metric.count))
+            .collect()
+    }
+
     /// The half messages of a topic without an end.
     pub fn count(&self, real_topic: &str) -> i64 {
         self.lock()

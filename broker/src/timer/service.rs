@@ -216,6 +216,10 @@ impl TimerService {
         let followed = self.follow_message(record, &message);
         if followed.is_ok() {
             self.timers.enqueued.add();
+            if let Some(events) = self.stats.events() {
+                let ahead_ms = message.out_ms.saturating_sub(record.born_timestamp_ms);
+                events.record_timer_enqueued(message.real_topic, ahead_ms);
+            }
             if let Some(key) = message.deletes {
                 self.timers.recalls.forget(key);
             }
@@ -440,7 +444,7 @@ impl TimerService {
                 if rolls {
                     self.file_first = self.file_first.max(appended.queue_offset.0 + 1);
                 }
-                self.note_delivered(destination.0, &appended);
+                self.note_delivered(message.real_topic, destination.0, &appended);
             }
             Err(error) if may_pass(&error) => return Err(error.into()),
             Err(error) => tracing::error!(
@@ -452,8 +456,11 @@ impl TimerService {
         Ok(())
     }
 
-    fn note_delivered(&self, topic: &str, appended: &Appended) {
+    fn note_delivered(&self, real_topic: &str, topic: &str, appended: &Appended) {
         self.timers.dequeued.add();
+        if let Some(events) = self.stats.events() {
+            events.timer_dequeued.add(real_topic, 1);
+        }
         self.stats.record_put(topic, 1, u64::from(appended.size_bytes));
     }
 }

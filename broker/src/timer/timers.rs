@@ -22,6 +22,9 @@ use crate::registry::ConfigDirectory;
 /// The widths that a slot can have, in ms. Reference: `MessageStoreConfig.setTimerPrecisionMs`.
 const PRECISIONS_MS: [i64; 4] = [1_000, 500, 200, 100];
 
+/// Reference: `TimerMetrics.timerDist`.
+const SNAPSHOT_BOUNDS_S: [i64; 8] = [5, 60, 300, 900, 3_600, 14_400, 28_800, 86_400];
+
 /// The timer of one broker.
 pub struct Timers {
     pub(crate) files: TimerFiles,
@@ -95,6 +98,23 @@ impl Timers {
     /// How far the service is: every slot before the time is delivered, every message before the offset filed.
     pub(crate) fn reached(&self) -> TimerProgress {
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many messages are due within each of [`SNAPSHOT_BOUNDS_S`] and not within the one before; later ones do not
+    /// count. Reference: `DefaultStoreMetricsManager`, `timerMessageSnapshot`.
+    pub(crate) fn snapshot(&self, now_ms: i64) -> [(i64, i64); SNAPSHOT_BOUNDS_S.len()] {
+        let mut counts = SNAPSHOT_BOUNDS_S.map(|bound_s| (bound_s, 0));
+        let from_ms = self.files.slot_of(now_ms);
+        for slot_ms in self.files.waiting_slots().unwrap_or_default() {
+            let ahead_ms = slot_ms - from_ms;
+            let mut bounds = counts.iter_mut();
+            if ahead_ms >= 0
+                && let Some((_, count)) = bounds.find(|(bound_s, _)| ahead_ms < bound_s * 1_000)
+            {
+                *count += i64::from(self.files.count_at(slot_ms));
+            }
+        }
+        counts
     }
 
     /// Tells how far the service is.

@@ -165,7 +165,14 @@ impl Transactions {
         if waiting_bytes > self.op_message_bytes() {
             self.parts.op_waker.wake();
         }
-        self.parts.metrics.add(half.real_topic().unwrap_or_default(), -1);
+        let real_topic = half.real_topic().unwrap_or_default();
+        self.parts.metrics.add(real_topic, -1);
+        if let Some(events) = self.parts.stats.events() {
+            match wanted {
+                End::Committed => events.record_commit(real_topic, half.record.born_timestamp_ms),
+                _ => events.rollbacks.add(real_topic, 1),
+            }
+        }
         Ok(followed.map(|appended| appended.end))
     }
 

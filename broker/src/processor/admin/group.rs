@@ -18,6 +18,7 @@ use remoting::request::{Handled, Refusal, Request, Response};
 use super::page::Page;
 use super::{attributes, invalid_parameter, write_now};
 use crate::broker::Broker;
+use crate::metrics::events::Events;
 use crate::processor::json::{parse_body, to_body};
 
 /// The bit that forbids reading. Reference: `PermName.INDEX_PERM_READ`.
@@ -42,6 +43,17 @@ fn put_all(broker: &Broker, all: Vec<SubscriptionGroupConfig>) -> Handled {
         names::validate_group(&wanted.group_name).map_err(invalid_parameter)?;
         alter_attributes(broker.groups.get(&wanted.group_name).as_deref(), wanted)?;
     }
+    let begun = broker.stats.events().map(Events::begin);
+    let created = put_acceptable(broker, all);
+    if let (Some(events), Some(begun)) = (broker.stats.events(), begun) {
+        events
+            .group_creations
+            .record(&created.is_ok(), events.elapsed_ms(begun));
+    }
+    created.map(|()| Response::success().into())
+}
+
+fn put_acceptable(broker: &Broker, all: Vec<SubscriptionGroupConfig>) -> Result<(), Refusal> {
     for wanted in all {
         let group = wanted.group_name.clone();
         broker.groups.put_with(&group, |current| {
@@ -51,8 +63,7 @@ fn put_all(broker: &Broker, all: Vec<SubscriptionGroupConfig>) -> Handled {
             })
         })?;
     }
-    write_now(broker.groups.as_ref())?;
-    Ok(Response::success().into())
+    write_now(broker.groups.as_ref())
 }
 
 fn alter_attributes(

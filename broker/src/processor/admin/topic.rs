@@ -32,6 +32,23 @@ const QUEUE_LIMIT: i32 = 65_536;
 
 /// UPDATE_AND_CREATE_TOPIC.
 pub(crate) fn update_and_create(broker: &Broker, request: Request<'_, CreateTopicRequestHeader>) -> Handled {
+    let is_system = names::is_system_topic(&request.header.topic);
+    timed(broker, is_system, || create_one(broker, request))
+}
+
+/// Measures a creation for the metrics. Reference: `AdminBrokerProcessor`, `topicCreateExecuteTime`.
+fn timed(broker: &Broker, is_system: bool, create: impl FnOnce() -> Handled) -> Handled {
+    let Some(events) = broker.stats.events() else {
+        return create();
+    };
+    let begun = events.begin();
+    let handled = create();
+    let key = (handled.is_ok(), is_system);
+    events.topic_creations.record(&key, events.elapsed_ms(begun));
+    handled
+}
+
+fn create_one(broker: &Broker, request: Request<'_, CreateTopicRequestHeader>) -> Handled {
     let (wanted, edits) = wanted_topic(request.header)?;
     tracing::info!(topic = wanted.topic_name, peer = %request.call.connection.peer_addr(), "update topic");
     require_acceptable(broker, &wanted, &edits)?;
@@ -87,6 +104,10 @@ pub(crate) fn update_and_create_static(
 
 /// UPDATE_AND_CREATE_TOPIC_LIST: all of them, or none when one cannot be accepted.
 pub(crate) fn update_and_create_list(broker: &Broker, request: Request<'_, NoHeader>) -> Handled {
+    timed(broker, false, || create_all(broker, &request))
+}
+
+fn create_all(broker: &Broker, request: &Request<'_, NoHeader>) -> Handled {
     let body: CreateTopicListRequestBody = parse_body(request.body())?;
     tracing::info!(topics = body.topic_config_list.len(), peer = %request.call.connection.peer_addr(), "update topics");
     for wanted in &body.topic_config_list {

@@ -1,5 +1,6 @@
 //! What a scrape says about messages that were sent, delayed, pulled and given up, and when a broker is healthy.
 
+use common::message::sys_flag;
 use operations::exposition::Exposition;
 use operations::http::Source as _;
 use remoting::header::{ConsumerSendMsgBackRequestHeader, UpdateConsumerOffsetRequestHeader};
@@ -136,6 +137,121 @@ fn lag_falls_from_stored_to_pulled_to_consumed() {
 }
 
 #[test]
+fn only_what_a_group_wants_counts_as_its_lag_unless_that_is_switched_off() {
+    let lag = |settings: &[(&str, &str)]| {
+        let broker = scraped_broker(settings);
+        let client = broker.client();
+        client.subscribe("c", "g", "Orders", "A");
+        for tag in ["B", "A", "B", "A", "A"] {
+            client.must_send("Orders", &[("TAGS", tag)], b"x");
+        }
+        broker.settle();
+        let offsets = &broker.broker.consumer_offsets;
+        offsets.commit("test", "g", "Orders", 0, 1);
+        value(
+            &scrape(&broker),
+            "rocketmq_consumer_lag_messages",
+            &[("consumer_group", "g")],
+        )
+    };
+    assert_eq!(lag(&[]), Some(3));
+    assert_eq!(lag(&[("estimateAccumulation", "false")]), Some(4));
+    assert_eq!(
+        lag(&[("maxConsumeQueueScan", "3")]),
+        Some(2),
+        "a third of four, rounded down, since two of the first three are wanted"
+    );
+}
+
+#[test]
+fn the_ends_of_transactions_are_counted_once() {
+    let broker = scraped_broker(&[]);
+    let committed = broker.send_half(b"yes", &[]);
+    let rolled_back = broker.send_half(b"no", &[]);
+    broker.send_half(b"open", &[]);
+    broker.clock.advance(std::time::Duration::from_secs(61));
+    for _ in 0..2 {
+        broker.must_end(&committed, sys_flag::TRANSACTION_COMMIT);
+        broker.must_end(&rolled_back, sys_flag::TRANSACTION_ROLLBACK);
+    }
+
+    let text = scrape(&broker);
+    let of_topic = |name| value(&text, name, &[("topic", "Orders")]);
+    assert_eq!(of_topic("rocketmq_commit_messages_total"), Some(1));
+    assert_eq!(of_topic("rocketmq_rollback_messages_total"), Some(1));
+    assert_eq!(of_topic("rocketmq_half_messages"), Some(1));
+    let late = [("topic", "Orders"), ("le", "60.0")];
+    let latency = "rocketmq_finish_message_latency_milliseconds";
+    assert_eq!(value(&text, &format!("{latency}_bucket"), &late), Some(0));
+    assert_eq!(of_topic(&format!("{latency}_count")), Some(1));
+    let half = [
+        ("topic", "RMQ_SYS_TRANS_HALF_TOPIC"),
+        ("message_type", "transaction"),
+    ];
+    assert_eq!(value(&text, "rocketmq_messages_in_total", &half), Some(3));
+}
+
+#[test]
+fn popped_messages_are_in_flight_until_they_are_acknowledged() {
+    let broker = scraped_broker(&[]);
+    let client = broker.client();
+    for body in [b"1", b"2", b"3"] {
+        client.must_send("Orders", &[], body);
+    }
+    broker.settle();
+    let popped = client.pop_all("g", "Orders");
+    assert_eq!(popped.len(), 3);
+    client.must_ack("g", &popped[0]);
+    client.must_send("Orders", &[], b"4");
+    broker.settle();
+
+    let text = scrape(&broker);
+    let of_group = |name, more: (&str, &str)| value(&text, name, &[("consumer_group", "g"), more]);
+    let first_time = ("is_retry", "false");
+    assert_eq!(
+        of_group("rocketmq_consumer_inflight_messages", first_time),
+        Some(2)
+    );
+    assert_eq!(of_group("rocketmq_consumer_ready_messages", first_time), Some(1));
+    assert_eq!(of_group("rocketmq_consumer_lag_messages", first_time), Some(3));
+    assert_eq!(
+        of_group("rocketmq_consumer_lag_messages", ("is_retry", "true")),
+        Some(0)
+    );
+    assert_eq!(of_group("rocketmq_messages_out_total", first_time), Some(3));
+    let records = "rocketmq_pop_revive_in_message_total";
+    assert_eq!(of_group(records, ("revive_message_type", "CK")), Some(1));
+    assert_eq!(of_group(records, ("revive_message_type", "ACK")), Some(1));
+}
+
+#[test]
+fn creations_are_told_apart_by_how_they_ended() {
+    let broker = scraped_broker(&[]);
+    for topic in ["New", "SCHEDULE_TOPIC_XXXX"] {
+        let request = OutgoingRequest::new(request_code::UPDATE_AND_CREATE_TOPIC)
+            .field("topic", topic)
+            .field("defaultTopic", "TBW102")
+            .field("readQueueNums", 1)
+            .field("writeQueueNums", 1)
+            .field("perm", 6)
+            .field("topicFilterType", "SINGLE_TAG")
+            .field("order", false);
+        broker.client().call(request);
+    }
+    let text = scrape(&broker);
+    let count = |status, is_system| {
+        let labels = [("invocation_status", status), ("is_system", is_system)];
+        value(
+            &text,
+            "rocketmq_topic_create_execution_time_milliseconds_count",
+            &labels,
+        )
+    };
+    assert_eq!(count("success", "false"), Some(1));
+    assert_eq!(count("failure", "true"), Some(1));
+}
+
+#[test]
 fn a_message_given_up_is_a_dead_letter_of_its_group_and_topic() {
     let broker = scraped_broker(&[]);
     let id = broker.client().must_send("Orders", &[], b"bad");
@@ -201,10 +317,16 @@ fn what_is_switched_off_is_not_written_and_series_are_limited() {
         ("enableLagAndDlqMetrics", "false"),
         ("enableMessageStoreMetrics", "false"),
         ("enableRemotingMetrics", "false"),
+        ("enableTransactionMetrics", "false"),
+        ("enablePopMetrics", "false"),
     ];
     assert_eq!(scrape(&scraped_broker(&off)), "");
 
-    let broker = scraped_broker(&[("metricsOtelCardinalityLimit", "1")]);
+    let broker = scraped_broker(&[
+        ("metricsOtelCardinalityLimit", "1"),
+        ("enableMessageStoreMetrics", "false"),
+        ("enablePopMetrics", "false"),
+    ]);
     for topic in ["A", "B", "C"] {
         broker.client().must_send(topic, &[], b"x");
     }
@@ -224,6 +346,7 @@ fn a_broker_that_nobody_scrapes_counts_nothing_for_it() {
     let broker = TestBroker::new().with_topic("Orders");
     broker.client().must_send("Orders", &[], b"x");
     assert!(broker.broker.stats.traffic().is_none());
+    assert!(broker.broker.stats.events().is_none());
 }
 
 #[test]

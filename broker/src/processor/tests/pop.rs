@@ -41,7 +41,7 @@ fn pop_request(header: &PopMessageRequestHeader<'_>) -> OutgoingRequest {
 
 /// A message a pop brought, with what its client would make of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Popped {
+pub(super) struct Popped {
     body: String,
     topic: String,
     reconsume_times: i32,
@@ -64,7 +64,7 @@ impl TestClient {
         popped(&answer, &header.consumer_group)
     }
 
-    fn pop_all(&self, group: &str, topic: &str) -> Vec<Popped> {
+    pub(super) fn pop_all(&self, group: &str, topic: &str) -> Vec<Popped> {
         self.pop(&pop_header(group, topic))
     }
 
@@ -72,7 +72,7 @@ impl TestClient {
         self.call(OutgoingRequest::new(request_code::ACK_MESSAGE).header(&ack_header(group, message)))
     }
 
-    fn must_ack(&self, group: &str, message: &Popped) {
+    pub(super) fn must_ack(&self, group: &str, message: &Popped) {
         let answer = self.ack(group, message);
         assert_eq!(answer.code, response_code::SUCCESS, "{}", answer.remark);
     }

@@ -17,7 +17,7 @@ const UNKNOWN: i32 = 0;
 
 /// A half message as its producer knows it from the answer.
 #[derive(Clone, Debug)]
-struct Half {
+pub(super) struct Half {
     msg_id: String,
     queue_offset: i64,
 }
@@ -40,7 +40,7 @@ impl Half {
 }
 
 impl TestBroker {
-    fn send_half(&self, body: &[u8], more: &[(&str, &str)]) -> Half {
+    pub(super) fn send_half(&self, body: &[u8], more: &[(&str, &str)]) -> Half {
         let uniq_key = format!("U-{}", String::from_utf8_lossy(body));
         let mut properties = vec![
             ("UNIQ_KEY", uniq_key.as_str()),
@@ -80,7 +80,7 @@ impl TestBroker {
         (answer.code, answer.remark)
     }
 
-    fn must_end(&self, half: &Half, commit_or_rollback: i32) {
+    pub(super) fn must_end(&self, half: &Half, commit_or_rollback: i32) {
         let ended = self.end(&half.end(commit_or_rollback));
         assert_eq!(ended, (response_code::SUCCESS, String::new()));
     }

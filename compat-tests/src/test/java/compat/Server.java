@@ -97,6 +97,10 @@ final class Server {
         all.put("haListenPort", "" + (port + 1));
         all.put("namesrvAddr", namesrvAddr);
         all.put("storePathRootDir", home.resolve("store").toString());
+        if (config.containsKey("metricsExporterType")) {
+            all.put("metricsPromExporterHost", "127.0.0.1");
+            all.put("metricsPromExporterPort", "" + (port + 2));
+        }
         // A nearly full disk of the machine would cost the oldest messages.
         all.putIfAbsent("cleanFileForciblyEnable", "false");
         return new Server(Role.BROKER, kind, name, port, home, all);
@@ -118,6 +122,11 @@ final class Server {
 
     String address() {
         return "127.0.0.1:" + port;
+    }
+
+    /** Of a broker with {@code metricsExporterType=PROM}. */
+    String metricsUrl() {
+        return "http://127.0.0.1:" + config.get("metricsPromExporterPort") + "/metrics";
     }
 
     /** Starts the process and returns when it has announced its success. */
@@ -241,11 +250,11 @@ final class Server {
         private static final int SLOTS = (LAST - FIRST) / STEP;
         private static final AtomicInteger NEXT = new AtomicInteger((int) (ProcessHandle.current().pid() * 7 % SLOTS));
 
-        /** A port p with p - 2 (VIP channel), p and p + 1 (replication) free. */
+        /** A port p with p - 2 (VIP channel), p, p + 1 (replication) and p + 2 (metrics) free. */
         static int take() {
             for (int tries = 0; tries < SLOTS; tries++) {
                 int port = FIRST + 2 + NEXT.getAndIncrement() % SLOTS * STEP;
-                if (isFree(port - 2) && isFree(port) && isFree(port + 1)) {
+                if (isFree(port - 2) && isFree(port) && isFree(port + 1) && isFree(port + 2)) {
                     return port;
                 }
             }
