@@ -20,7 +20,7 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench(args = DIALECTS)]
+#[divan::bench(args = DIALECTS, sample_size = 1000)]
 fn decode(bencher: Bencher<'_, '_>, dialect: &SerializeType) {
     let frame = Bytes::from(send_request(*dialect).encode().expect("a short frame")).slice(LENGTH_WORD..);
     bencher.bench(|| {
@@ -31,7 +31,7 @@ fn decode(bencher: Bencher<'_, '_>, dialect: &SerializeType) {
     });
 }
 
-#[divan::bench(args = DIALECTS)]
+#[divan::bench(args = DIALECTS, sample_size = 1000)]
 fn encode(bencher: Bencher<'_, '_>, dialect: &SerializeType) {
     let frame = send_request(*dialect);
     bencher.bench(|| frame.encode().expect("a short frame"));

@@ -29,7 +29,7 @@ fn main() {
 }
 
 /// One message into the log.
-#[divan::bench(args = BODIES)]
+#[divan::bench(args = BODIES, sample_size = 1000)]
 fn append(bencher: Bencher<'_, '_>, body_bytes: usize) {
     let bench = Bench::open();
     let body = vec![b'x'; body_bytes];
@@ -39,7 +39,7 @@ fn append(bencher: Bencher<'_, '_>, body_bytes: usize) {
 }
 
 /// The same from four threads at once.
-#[divan::bench(args = BODIES, threads = 4)]
+#[divan::bench(args = BODIES, threads = 4, sample_size = 1000)]
 fn append_side_by_side(bencher: Bencher<'_, '_>, body_bytes: usize) {
     let bench = Bench::open();
     let body = vec![b'x'; body_bytes];
@@ -63,7 +63,7 @@ fn dispatch(bencher: Bencher<'_, '_>, queues: usize) {
 }
 
 /// 32 messages out of the log into an answer.
-#[divan::bench(args = BODIES)]
+#[divan::bench(args = BODIES, sample_size = 1000)]
 fn pull(bencher: Bencher<'_, '_>, body_bytes: usize) {
     let bench = Bench::open();
     let body = vec![b'x'; body_bytes];
