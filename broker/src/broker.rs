@@ -351,7 +351,7 @@ impl ArrivalListener for Arrivals {
 
     /// Delay levels and timers can spare the fraction of a millisecond.
     fn is_awaited(&self) -> bool {
-        self.pull_hold.is_awaited() || self.pop_hold.is_awaited()
+        self.pull_hold.is_awaited() || self.pop_hold.is_awaited() || self.lite.is_awaited()
     }
 }
 

@@ -298,4 +298,8 @@ impl ArrivalListener for LiteDispatch {
             self.dispatch(arrival.topic, None, None);
         }
     }
+
+    fn is_awaited(&self) -> bool {
+        !self.hold.is_empty()
+    }
 }
