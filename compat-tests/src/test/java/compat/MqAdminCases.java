@@ -182,6 +182,17 @@ final class MqAdminCases {
             "sendMessage -t Moved -p two -b __syslo__global__ -i 0", "~ topicStatus -t Moved").decimals()
             .mask("(written to file ).*", "$1{path}"));
 
+    /** Of those of {@link #APART}, how they are refused by a broker without the role, ours or the reference's. */
+    static final List<MqAdminCase> REFUSED = List.of(
+        looks("getBrokerEpoch", "-b admin-a", "-c AdminCluster"),
+        looks("getSyncStateSet", "-a {a} -b admin-a", "-a {a} -c AdminCluster"),
+        looks("getControllerMetaData", "-a {a}"),
+        looks("getControllerConfig", "-a {a}"),
+        changes("updateControllerConfig", "updateControllerConfig -a {a} -k key -v value"),
+        changes("cleanBrokerMetadata", "cleanBrokerMetadata -a {a} -bn admin-a -c AdminCluster"),
+        changes("addBroker", "addBroker -c {a} -b {work}/none.conf"),
+        changes("removeBroker", "removeBroker -c {a} -b AdminCluster:admin-z:1"));
+
     /** Subcommands for a role that our servers do not have; not counted. */
     static final Map<String, String> APART = new LinkedHashMap<>();
 

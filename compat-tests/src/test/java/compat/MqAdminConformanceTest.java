@@ -58,7 +58,8 @@ class MqAdminConformanceTest {
                 checkAdminApi();
             }
             for (MqAdminCase.Stage stage : MqAdminCase.Stage.values()) {
-                run(MqAdminCases.ALL.stream().filter(c -> c.stage == stage && (ONLY.isEmpty() || List.of(ONLY.split(",")).contains(c.name)))
+                run(Stream.concat(MqAdminCases.ALL.stream(), MqAdminCases.REFUSED.stream())
+                    .filter(c -> c.stage == stage && (ONLY.isEmpty() || List.of(ONLY.split(",")).contains(c.name)))
                     .collect(Collectors.toList()));
             }
         } finally {
@@ -194,10 +195,11 @@ class MqAdminConformanceTest {
                 report.append(difference);
             }
         }
-        MqAdminCases.APART.forEach((name, reason) -> report.append("apart     ").append(name).append("  (").append(reason).append(")\n"));
+        MqAdminCases.APART.forEach((name, reason) -> report.append("apart     ").append(name).append("  (").append(reason).append(")\n")
+            .append(differences.getOrDefault(name, "")));
         report.append(adminApi);
         int count = MqAdminCases.ALL.size();
-        long different = differences.keySet().stream().filter(name -> !name.equals("admin-api")).count();
+        long different = MqAdminCases.ALL.stream().filter(one -> differences.containsKey(one.name)).count();
         report.append("mqadmin: ").append(count - different).append(" of ").append(count).append(" (and ")
             .append(MqAdminCases.APART.size()).append(" apart)\n");
         System.out.print(report);
