@@ -12,7 +12,9 @@
 //!
 //! With many topics ([`ALONE_FROM_TOPICS`], or always with `enableSingleTopicRegister`) that would cost too much for each
 //! change, so a few changed topics are announced alone (REGISTER_TOPIC_IN_NAMESRV), and the registration of the next
-//! period brings the data version up to date. A registration too long for one frame is sent in parts.
+//! period brings the data version up to date. A registration too long for one frame is sent in parts. Of many topics, a
+//! registration holds only those that changed since the one before, as if the others had come in parts before it; when
+//! none has changed, the name server is only asked whether it still has this version.
 //!
 //! A name server takes a topic's permission again only when the data version differs, so a permission
 //! wiped there stays wiped while nothing changes here.
@@ -23,7 +25,7 @@
 //! said in the header, where the reference says false whatever it sends.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use common::properties::Live;
@@ -63,8 +65,8 @@ const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 const ALONE_FROM_TOPICS: usize = 800;
 /// Most topics that are announced alone, one after another; more are registered with all others.
 const MOST_ALONE: usize = 64;
-/// How many requests are remembered with their topics.
-const REMEMBERED_REQUESTS: usize = 1024;
+/// How many requests are remembered with their topics: what changes in a period should be among them.
+const REMEMBERED_REQUESTS: usize = 65_536;
 /// A registration is divided so that no part is much longer: a frame has at most 16 MiB.
 const PART_BYTES: usize = 4 * 1024 * 1024;
 /// What a topic takes beside its name and attributes, at most.
@@ -175,15 +177,14 @@ impl Shared {
     }
 
     /// The topics that the requests after `done` up to `wanted` are for; `None` when one of them is for everything, or
-    /// there are too many.
+    /// they are too many to be remembered.
     fn topics_between(&self, done: u64, wanted: u64) -> Option<BTreeSet<Arc<str>>> {
         let topics = self.lock_topics();
-        let asked = topics
-            .iter()
-            .filter(|(number, _)| (done + 1..=wanted).contains(number));
-        let all_are_known = asked.clone().count() as u64 == wanted.saturating_sub(done);
-        let asked: BTreeSet<Arc<str>> = asked.map(|(_, topic)| Arc::clone(topic)).collect();
-        (all_are_known && (1..=MOST_ALONE).contains(&asked.len())).then_some(asked)
+        let begin = topics.partition_point(|(number, _)| *number <= done);
+        let end = topics.partition_point(|(number, _)| *number <= wanted);
+        let all_are_known = (end - begin) as u64 == wanted.saturating_sub(done);
+        let asked = topics.range(begin..end).map(|(_, topic)| Arc::clone(topic));
+        all_are_known.then(|| asked.collect())
     }
 
     /// Notes the end of an attempt; true if that changed whether we are registered.
@@ -348,8 +349,9 @@ enum RegisterError {
 struct Registrar {
     options: LinkOptions,
     client: Client,
-    /// The registration made last, for the tasks of the other name servers and for quiet periods.
-    latest: Mutex<Option<Arc<Registration>>>,
+    /// The registration made last, for the tasks of the other name servers, as long as one of them sends it: of many
+    /// topics it takes much memory.
+    latest: Mutex<Weak<Registration>>,
 }
 
 /// The requests of one registration.
@@ -425,6 +427,8 @@ impl Registrar {
         let mut wanted = shared.wanted.subscribe();
         let mut known = None;
         let mut last_done = 0;
+        // What the last registration answered; announcements bring no version.
+        let mut registered_done = 0;
         let mut due = Instant::now();
         loop {
             let began = Instant::now();
@@ -436,7 +440,9 @@ impl Registrar {
                 (Some(topics), Some(version)) => self.announce(&address, topics).await.map(|()| version),
                 _ => {
                     due = began + self.period();
-                    self.register(&address, known).await
+                    let result = self.register(&address, known, registered_done, done).await;
+                    registered_done = done;
+                    result
                 }
             };
             last_done = done;
@@ -489,19 +495,45 @@ impl Registrar {
     /// The topics that changed since the request `last_done`, if they may be announced without all others to this
     /// name server, which is registered with.
     fn to_announce_alone(&self, address: &str, last_done: u64, wanted: u64) -> Option<Vec<Arc<TopicConfig>>> {
-        let is_alone =
-            self.config().enable_single_topic_register || self.options.topics.len() >= ALONE_FROM_TOPICS;
+        let is_alone = self.config().enable_single_topic_register || self.is_large();
         // Another connection may lead to a name server that was started anew.
         if !is_alone || !self.client.is_connected(address) {
             return None;
         }
         let changed = self.options.waker.shared.topics_between(last_done, wanted)?;
+        if !(1..=MOST_ALONE).contains(&changed.len()) {
+            return None;
+        }
         let announced = |topic: &Arc<str>| {
             // One that is gone cannot be announced, and a static topic not without its mapping.
             let is_static = self.options.mappings.info(topic).is_some();
             self.options.topics.get(topic).filter(|_| !is_static)
         };
         changed.iter().map(announced).collect()
+    }
+
+    /// The topics that changed since the request `registered_done`, if a name server that has all others needs no more:
+    /// their number is large, and none is gone.
+    fn to_register_of_many(
+        &self,
+        address: &str,
+        registered_done: u64,
+        wanted: u64,
+    ) -> Option<BTreeMap<String, Arc<TopicConfig>>> {
+        if !self.is_large() || !self.client.is_connected(address) {
+            return None;
+        }
+        let changed = self
+            .options
+            .waker
+            .shared
+            .topics_between(registered_done, wanted)?;
+        let found = |topic: &Arc<str>| Some((topic.to_string(), self.options.topics.get(topic)?));
+        changed.iter().map(found).collect()
+    }
+
+    fn is_large(&self) -> bool {
+        self.options.topics.len() >= ALONE_FROM_TOPICS
     }
 
     /// REGISTER_TOPIC_IN_NAMESRV for each. The data version there stays what it was.
@@ -532,20 +564,39 @@ impl Registrar {
         Ok(())
     }
 
-    /// Registers once. Returns the data version that the name server has then; `known` is what it had before.
+    /// Registers once. Returns the data version that the name server has then; `known` is what it had before, when the
+    /// requests up to `registered_done` were answered.
     async fn register(
         &self,
         address: &str,
         known: Option<DataVersion>,
+        registered_done: u64,
+        wanted: u64,
     ) -> Result<DataVersion, RegisterError> {
         let config = self.config();
         let timeout = Duration::from_millis(u64::from(config.register_broker_timeout_mills.unsigned_abs()));
-        let registration = self.registration(&config, known)?;
-        let version = registration.stamp.version;
-        let may_skip = !config.force_register && registration.parts.len() == 1 && known.is_some();
+        let version = self.options.topics.data_version();
+        let is_quiet = wanted == registered_done;
+        let may_skip = known.is_some_and(|known| match self.is_large() {
+            true => is_quiet && (known == version || !config.force_register),
+            false => !config.force_register,
+        });
         if may_skip && !self.is_changed(address, version, timeout).await? {
             return Ok(version);
         }
+        let changed = known
+            .and_then(|_| self.to_register_of_many(address, registered_done, wanted))
+            .filter(|changed| !changed.is_empty());
+        let registration = match changed {
+            // Changes that were asked for only after their version had been registered.
+            Some(topics) if known == Some(version) => {
+                self.announce(address, topics.into_values().collect()).await?;
+                return Ok(version);
+            }
+            Some(topics) => Arc::new(self.encode(Self::stamp(&config, version), false, &topics)?),
+            None => self.registration(&config, known)?,
+        };
+        let version = registration.stamp.version;
         for part in &registration.parts {
             let answer = accepted(self.client.invoke(address, part.clone(), timeout).await?)?;
             self.apply_order_config(&answer);
@@ -635,7 +686,24 @@ impl Registrar {
         config: &BrokerConfig,
         known: Option<DataVersion>,
     ) -> Result<Arc<Registration>, RegisterError> {
-        let stamp = |version| Stamp {
+        let stamp = |version| Self::stamp(config, version);
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.options.topics.data_version();
+        let is_latest = |latest: &&Arc<Registration>| {
+            latest.stamp == stamp(version)
+                && (latest.parts.len() == 1 || latest.is_repeated == (known == Some(version)))
+        };
+        if let Some(latest) = latest.upgrade().as_ref().filter(is_latest) {
+            return Ok(Arc::clone(latest));
+        }
+        let (version, topics) = self.options.topics.snapshot_with_version();
+        let registration = Arc::new(self.encode(stamp(version), known == Some(version), &topics)?);
+        *latest = Arc::downgrade(&registration);
+        Ok(registration)
+    }
+
+    fn stamp(config: &BrokerConfig, version: DataVersion) -> Stamp {
+        Stamp {
             version,
             broker_permission: config.broker_permission,
             compressed: config.compressed_register,
@@ -647,20 +715,7 @@ impl Registrar {
             not_active_timeout_ms: config
                 .enable_slave_acting_master
                 .then_some(config.broker_not_active_timeout_millis),
-        };
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = self.options.topics.data_version();
-        let is_latest = |latest: &&Arc<Registration>| {
-            latest.stamp == stamp(version)
-                && (latest.parts.len() == 1 || latest.is_repeated == (known == Some(version)))
-        };
-        if let Some(latest) = latest.as_ref().filter(is_latest) {
-            return Ok(Arc::clone(latest));
         }
-        let (version, topics) = self.options.topics.snapshot_with_version();
-        let registration = Arc::new(self.encode(stamp(version), known == Some(version), &topics)?);
-        *latest = Some(Arc::clone(&registration));
-        Ok(registration)
     }
 
     fn encode(
@@ -1202,6 +1257,38 @@ mod tests {
         let heard = namesrv.heard(3).await;
         assert!(!topics_of(&heard[2]).contains_key("New"));
         assert_eq!(version_of(&heard[2]), topics.data_version());
+        link.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_many_topics_only_those_that_changed_are_registered_again() {
+        let mut namesrv = Running::start(None, false).await;
+        let broker = broker(&namesrv.address(), |_| {});
+        let topics = &broker.options.topics;
+        (0..ALONE_FROM_TOPICS).for_each(|number| {
+            topics.put(TopicConfig::new(format!("T{number}"), 4));
+        });
+        let link = NamesrvLink::start(broker.options.clone());
+        let all = topics.snapshot().len();
+        assert_eq!(topics_of(&namesrv.heard(1).await[0]).len(), all);
+        // Too many to be announced one by one. How many registrations they make is up to the threads.
+        (0..=2 * MOST_ALONE).for_each(|number| {
+            topics.put(TopicConfig::new(format!("New{number}"), 7));
+        });
+        let mut told = BTreeSet::new();
+        for count in 2.. {
+            match &namesrv.heard(count).await[count - 1] {
+                Heard::Topic { topic, .. } => drop(told.insert(topic.clone())),
+                heard => {
+                    assert!(topics_of(heard).len() <= 2 * MOST_ALONE + 1, "not all of them");
+                    told.extend(topics_of(heard).keys().cloned());
+                }
+            }
+            if told.len() > 2 * MOST_ALONE {
+                break;
+            }
+        }
+        assert!(told.iter().all(|topic| topic.starts_with("New")), "{told:?}");
         link.stop().await;
     }
 

@@ -8,14 +8,19 @@
 //!   32  confirm_physical_offset  start of the last valid record that recovery found
 //!   40  logics_physical_offset   the last record whose entries are on disk; 0 in files of older brokers
 //!   48  everything_on_disk       the same number, if log, queues and index up to that record are on disk
+//!   56  queues_reach             the log is on disk below it, and no queue's file has an entry of a record from there on
+//!   64  index_end                the keys of records below it were on disk with everything
+//!   72  index_file               the last index file then, by its name, and
+//!   80  index_entries            how many entries of it, the unused one included
 //! ```
 //!
-//! 4096 bytes; the rest is zeros. The reference neither reads nor writes the number at 48: one that differs from that at
-//! 40 is of no use any more.
+//! 4096 bytes; the rest is zeros. The reference neither reads nor writes the numbers from 48 on: one at 48 that differs
+//! from that at 40 is of no use any more, and neither are those behind it.
 
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::disk::Disk;
 use crate::mapped_file::MappedTable;
@@ -26,7 +31,9 @@ const FILE_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct Checkpoint {
     table: MappedTable,
-    fields: [AtomicU64; 7],
+    fields: [AtomicU64; 11],
+    /// Held while the numbers are written: whoever finds them written must not be told so before they are on disk.
+    writing: Mutex<()>,
 }
 
 /// One number of the checkpoint, by its place in the file.
@@ -44,6 +51,14 @@ pub enum CheckpointField {
     LogicsPhysicalOffset = 5,
     /// Equal to the number before, if everything up to that record is on disk.
     EverythingOnDisk = 6,
+    /// The log is on disk below it, and no queue's file has an entry of a record from there on.
+    QueuesReach = 7,
+    /// Records below it had their keys on disk with everything.
+    IndexEnd = 8,
+    /// The name of the last index file then.
+    IndexFile = 9,
+    /// Its next entry then.
+    IndexEntries = 10,
 }
 
 impl Checkpoint {
@@ -58,7 +73,11 @@ impl Checkpoint {
         };
         table.reserve(0..FILE_BYTES)?;
         let fields = std::array::from_fn(|index| AtomicU64::new(table.u64_at(index * 8)));
-        Ok(Self { table, fields })
+        Ok(Self {
+            table,
+            fields,
+            writing: Mutex::new(()),
+        })
     }
 
     /// A number as it is now, on disk or not.
@@ -83,6 +102,7 @@ impl Checkpoint {
 
     /// Gets the numbers to the disk, if any changed.
     pub fn persist(&self) -> io::Result<()> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut is_changed = false;
         for (index, field) in self.fields.iter().enumerate() {
             let value = field.load(Ordering::Acquire);

@@ -25,15 +25,18 @@
 //!
 //! ```text
 //!   0            flushed             in files                 end
-//!   | on disk    | written, not      | tail: in memory only,  |
-//!   |            | yet synced        | at most a page         |
+//!   | on disk    | written, not      | tail: in memory only   |
+//!   |            | yet synced        |                        |
 //! ```
 //!
-//! Appending is a copy into the tail. The tail is written when it is full, before a flush, and when all tails together
-//! take too much memory: a hot queue pays for one write a page, a cold one for one write a flush. Files are mapped only
-//! to be read, and unmapped by [`OpenFiles`]. What a killed process had in tails is dispatched again from the log.
+//! Appending is a copy into the tail. The tail is written before a flush, and when all tails together take too much
+//! memory: any queue pays for one write a flush. An entry is written only when its record is on disk, and the checkpoint
+//! says so ([`QueueContext::may_write_below`]): a file never holds more than what a replay of the log puts there again.
+//! Files are mapped only to be read, and unmapped by [`OpenFiles`]. What a killed process had in tails is dispatched
+//! again from the log.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,9 +55,10 @@ pub const SIMPLE_ENTRY_BYTES: usize = 20;
 /// Bytes of a batch entry.
 pub const BATCH_ENTRY_BYTES: usize = 46;
 
-/// What a queue keeps in memory before it writes: whole entries of about a page.
-const TAIL_BYTES: usize = 4096;
-const PAGE_BYTES: u64 = 4096;
+/// What is flushed before its time.
+pub const PAGE_BYTES: u64 = 4096;
+/// How much of a tail is copied for a reader at once.
+const MAX_COPIED_BYTES: usize = 4096;
 
 const FILLER_SIZE: u32 = i32::MAX.unsigned_abs();
 const NOT_COMPACTED: i32 = -1;
@@ -112,7 +116,7 @@ pub struct ConsumeQueue {
 struct QueueFiles {
     /// Positions at which the first and the last file begin; `None` before there is one.
     range: Option<(u64, u64)>,
-    /// The last entries, which are in no file yet; all of one file.
+    /// The last entries, which are in no file yet.
     tail: Vec<u8>,
     /// No entry from `begin` on points below this; `None` when nobody looked yet.
     min_physical: Option<u64>,
@@ -132,7 +136,7 @@ struct OpenFile {
     is_used: bool,
 }
 
-/// Entries of one file, back to back.
+/// Entries of one file, in it or about to come into it, back to back.
 #[derive(Debug)]
 pub struct EntryRun {
     kind: QueueKind,
@@ -140,7 +144,7 @@ pub struct EntryRun {
     end: u64,
     /// Has the entries before the tail's.
     file: Option<Arc<MappedFile>>,
-    /// A copy of the entries before `end` that are in no file yet.
+    /// A copy of entries before `end` that are in no file yet.
     tail: SmallVec<[u8; 512]>,
 }
 
@@ -241,11 +245,15 @@ impl ConsumeQueue {
                 file,
                 tail: SmallVec::new(),
             };
-            // The tail is copied for those who are about to reach it.
-            if in_files < file_end && in_files.saturating_sub(position) <= TAIL_BYTES as u64 {
-                let known = index(position.saturating_sub(in_files));
-                run.tail.extend_from_slice(&files.tail[known..]);
-                run.end = end;
+            // The tail is copied for those who are in it, or about to reach it.
+            let is_near = in_files < file_end && in_files.saturating_sub(position) <= PAGE_BYTES;
+            if position >= in_files || is_near {
+                let unit = self.kind.entry_bytes();
+                let from = position.max(in_files);
+                let tail = &files.tail[index(from - in_files)..];
+                let most = (MAX_COPIED_BYTES / unit * unit).min(index(file_end - from));
+                run.tail.extend_from_slice(&tail[..tail.len().min(most)]);
+                run.end = from + run.tail.len() as u64;
             }
             (run, files.open.len() > opened_before)
         };
@@ -338,19 +346,18 @@ impl ConsumeQueue {
 
     /// Appends an entry after the last. In a simple queue its queue offset must be the queue's end, or lie beyond it:
     /// then fillers stand for what is missing.
-    pub fn append(self: &Arc<Self>, context: &QueueContext, new: &NewEntry) -> io::Result<()> {
+    pub fn append(self: &Arc<Self>, context: &QueueContext, new: &NewEntry) {
         {
             let mut files = self.lock();
             if files.is_deleted {
-                return Ok(());
+                return;
             }
             let capacity = files.tail.capacity();
-            let appended = match self.kind {
+            match self.kind {
                 QueueKind::Simple => self.append_simple(context, &mut files, new),
-                QueueKind::Batch => self.append_unit(context, &mut files, &encode_batch(new)),
-            };
+                QueueKind::Batch => self.append_unit(&mut files, &encode_batch(new)),
+            }
             context.buffered(capacity, files.tail.capacity());
-            appended?;
             files.max_physical = new.entry.physical_offset.0 + u64::from(new.entry.size_bytes);
             if self.end() - files.flushed >= PAGE_BYTES {
                 context.note_full_page();
@@ -359,15 +366,9 @@ impl ConsumeQueue {
         let next = new.entry.queue_offset.0 + u64::from(new.entry.message_count);
         self.max_offset.store(next, Ordering::Release);
         self.mark_dirty(context);
-        Ok(())
     }
 
-    fn append_simple(
-        &self,
-        context: &QueueContext,
-        files: &mut QueueFiles,
-        new: &NewEntry,
-    ) -> io::Result<()> {
+    fn append_simple(&self, context: &QueueContext, files: &mut QueueFiles, new: &NewEntry) {
         let position = new.entry.queue_offset.0 * SIMPLE_ENTRY_BYTES as u64;
         if files.is_empty() {
             let start = position - position % context.file_size(self.kind);
@@ -379,85 +380,112 @@ impl ConsumeQueue {
         }
         let missing = position.saturating_sub(self.end()) / SIMPLE_ENTRY_BYTES as u64;
         for _ in 0..missing {
-            self.append_unit(context, files, &filler())?;
+            self.append_unit(files, &filler());
         }
         debug_assert_eq!(
             self.end(),
             position,
             "the caller drops entries that are there already"
         );
-        self.append_unit(context, files, &encode_simple(&new.entry))
+        self.append_unit(files, &encode_simple(&new.entry));
     }
 
-    fn append_unit(&self, context: &QueueContext, files: &mut QueueFiles, unit: &[u8]) -> io::Result<()> {
-        let end = self.end();
-        let is_full = files.tail.len() + unit.len() > TAIL_BYTES;
-        if is_full || end.is_multiple_of(context.file_size(self.kind)) {
-            self.write_tail(context, files)?;
-        }
+    fn append_unit(&self, files: &mut QueueFiles, unit: &[u8]) {
         files.tail.extend_from_slice(unit);
-        self.end.store(end + unit.len() as u64, Ordering::Release);
-        Ok(())
+        self.end.store(self.end() + unit.len() as u64, Ordering::Release);
     }
 
-    /// Writes the tail into its file, making that if need be. When it fails, the tail stays.
-    fn write_tail(&self, context: &QueueContext, files: &mut QueueFiles) -> io::Result<()> {
-        if files.tail.is_empty() {
-            return Ok(());
+    /// Bytes of the tail's first entries, whose records end at or before `limit`.
+    fn writable_bytes(&self, files: &QueueFiles, limit: u64) -> usize {
+        if files.max_physical <= limit {
+            return files.tail.len();
         }
-        let from = files.in_files(self.end());
+        let unit = self.kind.entry_bytes();
+        let is_below = |number: &usize| {
+            let entry = decode_entry(self.kind, &files.tail[number * unit..], 0);
+            entry.is_none_or(|entry| {
+                is_filler(&entry) || entry.physical_offset.0 + u64::from(entry.size_bytes) <= limit
+            })
+        };
+        (0..files.tail.len() / unit).take_while(is_below).count() * unit
+    }
+
+    /// Writes the first `length` bytes of the tail into their files, making those if need be, and gives back their
+    /// memory. When it fails, what was not written stays.
+    fn write_tail(&self, context: &QueueContext, files: &mut QueueFiles, length: usize) -> io::Result<()> {
+        let capacity = files.tail.capacity();
+        let file_size = context.file_size(self.kind);
+        let (mut done, mut result) = (0, Ok(()));
+        while done < length && result.is_ok() {
+            let from = files.in_files(self.end()) + done as u64;
+            let left_in_file = index(file_size - from % file_size);
+            let next = length.min(done + left_in_file);
+            result = self.write_part(context, files, from, done..next);
+            if result.is_ok() {
+                done = next;
+            }
+        }
+        if done > 0 {
+            files.tail = files.tail.split_off(done);
+        }
+        context.buffered(capacity, files.tail.capacity());
+        result
+    }
+
+    /// Writes a part of the tail into the file that holds position `from`.
+    fn write_part(
+        &self,
+        context: &QueueContext,
+        files: &mut QueueFiles,
+        from: u64,
+        part: Range<usize>,
+    ) -> io::Result<()> {
         let file_size = context.file_size(self.kind);
         let start = from - from % file_size;
         let at = index(from - start);
         let path = self.directory(context).join(file_name(start));
         let has_file = files.range.is_some_and(|(_, last)| last >= start);
-        match has_file.then(|| context.disk.write_at(&path, at, &files.tail, None)) {
+        let bytes = &files.tail[part];
+        let written = match has_file.then(|| context.disk.write_at(&path, at, bytes, None)) {
             // Somebody took it away: what it held is lost, what comes must not wait for it.
-            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-                self.make_file(context, files, start)?;
-            }
-            Some(written) => written?,
-            None => self.make_file(context, files, start)?,
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => false,
+            Some(written) => written.map(|()| true)?,
+            None => false,
+        };
+        if !written {
+            self.make_file(context, start, at, bytes)?;
         }
+        let to = at + bytes.len();
         if let Some(open) = files.open.iter().find(|open| open.file.start() == start) {
-            open.file.note_written(at + files.tail.len());
+            open.file.note_written(to);
         }
-        files.tail.clear();
+        if !written {
+            files.range = Some((files.range.map_or(start, |(first, _)| first), start));
+            files.has_new_names = true;
+        }
         Ok(())
     }
 
-    /// Makes the file at `start` with the tail in it.
-    fn make_file(&self, context: &QueueContext, files: &mut QueueFiles, start: u64) -> io::Result<()> {
+    /// Makes the file at `start` with some entries in it.
+    fn make_file(&self, context: &QueueContext, start: u64, at: usize, entries: &[u8]) -> io::Result<()> {
         let directory = self.directory(context);
         let path = directory.join(file_name(start));
         context.disk.create_dir_all(&directory)?;
-        // Left over from an attempt that failed later, or from a queue that was deleted: nothing points into it.
+        // Left over from an attempt that failed later, from a queue that was deleted, or from before a crash: nothing
+        // points into it.
         context.disk.remove_file(&path)?;
-        let at = index(files.in_files(self.end()) - start);
         let length = index(context.file_size(self.kind));
-        context.disk.write_at(&path, at, &files.tail, Some(length))?;
-        files.range = Some((files.range.map_or(start, |(first, _)| first), start));
-        files.has_new_names = true;
-        Ok(())
+        context.disk.write_at(&path, at, entries, Some(length))
     }
 
-    /// Writes the tail and gives back its memory.
-    fn release_tail(&self, context: &QueueContext, files: &mut QueueFiles) -> io::Result<()> {
-        let written = self.write_tail(context, files);
-        if written.is_ok() {
-            let tail = std::mem::take(&mut files.tail);
-            context.buffered(tail.capacity(), 0);
-        }
-        written
-    }
-
-    /// Writes what is only in memory, without syncing it.
+    /// Writes what is only in memory, as far as it may be written, without syncing it.
     pub(crate) fn write_out(&self, context: &QueueContext) -> io::Result<()> {
         let mut files = self.lock();
         if files.is_deleted {
             return Ok(());
         }
-        self.release_tail(context, &mut files)
+        let length = self.writable_bytes(&files, context.may_write_below());
+        self.write_tail(context, &mut files, length)
     }
 
     fn open_file(
@@ -487,31 +515,34 @@ impl ConsumeQueue {
         !files.open.is_empty()
     }
 
-    /// Writes the entries that are to be synced; without `thorough` only when there are `least_pages` of them. `None`
-    /// when there is nothing to sync. A queue that keeps some marks itself dirty again.
+    /// Writes the entries of records below `limit` that are to be synced, if there are `least_bytes` of them. `None` when
+    /// there is nothing to sync. A queue that keeps some marks itself dirty again.
     pub fn begin_flush(
         self: &Arc<Self>,
         context: &QueueContext,
-        least_pages: u64,
-        thorough: bool,
+        least_bytes: u64,
+        limit: u64,
     ) -> io::Result<Option<Unsynced>> {
         // Before the end is read: what comes later marks the queue again.
         self.is_dirty.store(false, Ordering::Release);
         let mut files = self.lock();
-        let (from, to) = (files.flushed, self.end());
-        if files.is_deleted || to <= from {
+        if files.is_deleted || self.end() <= files.flushed {
             return Ok(None);
         }
-        let least_bytes = if thorough {
-            1
-        } else {
-            least_pages.max(1) * PAGE_BYTES
-        };
-        if to - from < least_bytes {
+        let length = self.writable_bytes(&files, limit.min(context.may_write_below()));
+        let from = files.flushed;
+        let to = files.in_files(self.end()) + length as u64;
+        let is_enough = to.saturating_sub(from) >= least_bytes.max(1);
+        if length < files.tail.len() || !is_enough {
             self.mark_dirty(context);
+            if self.end() - to.max(from) >= PAGE_BYTES {
+                context.note_full_page();
+            }
+        }
+        if !is_enough {
             return Ok(None);
         }
-        if let Err(error) = self.release_tail(context, &mut files) {
+        if let Err(error) = self.write_tail(context, &mut files, length) {
             self.mark_dirty(context);
             return Err(error);
         }
@@ -532,11 +563,8 @@ impl ConsumeQueue {
     /// Moves the minimum to the first message whose record begins at or above `log_min`, and deletes the files before
     /// it, but never the last. Returns how many.
     pub fn correct_min(self: &Arc<Self>, context: &QueueContext, log_min: u64) -> io::Result<usize> {
-        {
-            let files = self.lock();
-            if files.is_empty() || files.min_physical.is_some_and(|least| least >= log_min) {
-                return Ok(0);
-            }
+        if !self.may_begin_below(log_min) {
+            return Ok(0);
         }
         let begin = self.partition_point(context, |entry| entry.physical_offset.0 < log_min)?;
         let min_offset = match self.kind {
@@ -547,7 +575,9 @@ impl ConsumeQueue {
             }
         };
         let first = self.entry_at(context, begin)?;
-        self.lock().min_physical = first.map(|entry| entry.physical_offset.0);
+        // All messages gone: what comes lies above.
+        let least = first.map_or(log_min, |entry| entry.physical_offset.0);
+        self.lock().min_physical = Some(least);
         self.begin.store(begin, Ordering::Release);
         self.min_offset.store(min_offset, Ordering::Release);
         let mut removed = 0;
@@ -683,7 +713,7 @@ impl ConsumeQueue {
         Ok(Some(queue))
     }
 
-    /// A queue as it was at a clean stop.
+    /// A queue as it was noted.
     pub fn restored(kind: QueueKind, topic: Arc<str>, queue_id: i32, ends: Ends) -> Self {
         Self {
             end: AtomicU64::new(ends.end),
@@ -701,21 +731,86 @@ impl ConsumeQueue {
         }
     }
 
-    /// What [`ConsumeQueue::restored`] needs; `None` when there is no entry, or one that is not on disk.
-    pub fn ends(&self) -> Option<Ends> {
+    /// What [`ConsumeQueue::restored`] needs, of the entries that are on disk; `None` when there is none. `reach` is
+    /// known not to lie before the end of any record with an entry on disk.
+    pub fn ends(self: &Arc<Self>, context: &QueueContext, reach: u64) -> io::Result<Option<Ends>> {
+        let unit = self.kind.entry_bytes_u64();
+        let mut ends = {
+            let files = self.lock();
+            let Some((first, _)) = files.range.filter(|(first, _)| files.flushed > *first) else {
+                return Ok(None);
+            };
+            let ends = Ends {
+                first,
+                last: (files.flushed - unit) / context.file_size(self.kind) * context.file_size(self.kind),
+                begin: self.begin(),
+                end: files.flushed,
+                min_offset: self.min_offset(),
+                max_offset: self.max_offset(),
+                min_physical: files.min_physical,
+                max_physical: files.max_physical,
+            };
+            if files.flushed == self.end() {
+                return Ok(Some(ends));
+            }
+            ends
+        };
+        match self.kind {
+            QueueKind::Simple => {
+                ends.max_offset = ends.end / unit;
+                ends.max_physical = reach;
+            }
+            QueueKind::Batch => {
+                let Some(last) = self.entry_at(context, ends.end - unit)? else {
+                    return Ok(None);
+                };
+                ends.max_offset = last.queue_offset.0 + u64::from(last.message_count);
+                ends.max_physical = last.physical_offset.0 + u64::from(last.size_bytes);
+            }
+        }
+        Ok(Some(ends))
+    }
+
+    /// Whether there may be entries of records below the log's minimum.
+    pub fn may_begin_below(&self, log_min: u64) -> bool {
         let files = self.lock();
-        let (first, last) = files.range?;
-        let end = self.end();
-        (files.flushed == end && files.tail.is_empty()).then(|| Ends {
-            first,
-            last,
-            begin: self.begin(),
-            end,
-            min_offset: self.min_offset(),
-            max_offset: self.max_offset(),
-            min_physical: files.min_physical,
-            max_physical: files.max_physical,
-        })
+        !files.is_empty() && files.min_physical.is_none_or(|least| least < log_min)
+    }
+
+    /// Follows the files that are there: retention may have removed the first since the queue was noted.
+    pub fn find_first_file(&self, context: &QueueContext) -> io::Result<()> {
+        let directory = self.directory(context);
+        let mut files = self.lock();
+        let Some((first, last)) = files.range else {
+            return Ok(());
+        };
+        let is_gone = |start: &u64| {
+            context
+                .disk
+                .modified_ns(&directory.join(file_name(*start)))
+                .is_err()
+        };
+        let file_size = context.file_size(self.kind);
+        let gone = (first..last)
+            .step_by(index(file_size))
+            .take_while(is_gone)
+            .count();
+        let found = first + gone as u64 * file_size;
+        files.range = Some((found, last));
+        self.begin.fetch_max(found, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Whether the entry of a record that was dispatched before is in its place.
+    pub fn holds(
+        self: &Arc<Self>,
+        context: &QueueContext,
+        queue_offset: u64,
+        physical_offset: u64,
+    ) -> io::Result<bool> {
+        let position = self.position_of(context, queue_offset)?;
+        let entry = self.entry_at(context, position)?;
+        Ok(entry.is_some_and(|entry| entry.physical_offset.0 == physical_offset))
     }
 
     /// The newest file whose first entry points below `limit`, so that all entries before it do; else the oldest.
@@ -747,7 +842,8 @@ impl ConsumeQueue {
             if files.is_empty() || files.max_physical <= limit {
                 return Ok(!files.is_empty());
             }
-            self.release_tail(context, &mut files)?;
+            let length = files.tail.len();
+            self.write_tail(context, &mut files, length)?;
             files.range
         };
         let Some((first, last)) = range else {
@@ -764,6 +860,7 @@ impl ConsumeQueue {
         {
             end -= unit;
         }
+        context.forget_note()?;
         let file_size = context.file_size(self.kind);
         let directory = self.directory(context);
         let last_entry = if end > first {
@@ -805,7 +902,7 @@ impl ConsumeQueue {
     }
 }
 
-/// What is known of a queue whose entries are all on disk; see [`crate::clean_stop`].
+/// What is known of a queue's entries on disk; see [`crate::queue_note`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
     /// Positions at which the first and the last file begin.

@@ -1,27 +1,27 @@
 //! ConsumeQueues: the queues of all topics.
 //!
-//! There may be very many: nothing here walks over all of them except loading and retention, and the number of
-//! mapped files is bounded.
+//! There may be very many: nothing here walks over all of them except loading, retention and their note, and the number
+//! of mapped files is bounded.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dashmap::DashMap;
 use smallvec::SmallVec;
 
-use crate::clean_stop::{CleanStop, TopicEnds};
 use crate::config::MessageStoreConfig;
 use crate::consume_queue::{
-    BATCH_ENTRY_BYTES, ConsumeQueue, NewEntry, QueueKind, SIMPLE_ENTRY_BYTES, Stopped,
+    BATCH_ENTRY_BYTES, ConsumeQueue, NewEntry, PAGE_BYTES, QueueKind, SIMPLE_ENTRY_BYTES, Stopped,
 };
 use crate::disk::Disk;
 use crate::mapped_file_queue::list_files;
+use crate::queue_note::{Draft, Noted, QueueNote, TopicEnds};
 use crate::store::OpenError;
 
-/// Most memory of all queues' tails; beyond it they are written, some at a time.
+/// Most memory of all queues' tails; beyond it they are written, as far as their records are on disk.
 const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
 const WRITTEN_AT_A_TIME: usize = 256;
 
@@ -46,6 +46,13 @@ pub struct QueueContext {
     /// Memory of all tails, and its limit.
     buffered_bytes: AtomicUsize,
     max_buffered_bytes: usize,
+    /// Entries of records that end beyond this must not be written yet; no limit during recovery.
+    may_write_below: AtomicU64,
+    /// The limit with which writing all that may be written did not make enough room.
+    exhausted_below: AtomicU64,
+    /// What the note on disk has; `None` without a note. Held while a note is put together and
+    /// while one is taken away, so that none has a queue that is deleted meanwhile. After `flushing`, before a queue's.
+    noted: Mutex<Option<NotedRecord>>,
     /// Some queue has a page or more that is not on disk.
     has_full_page: AtomicBool,
 }
@@ -64,6 +71,9 @@ struct Place {
     file_size: u64,
 }
 
+/// The last record whose entries a note has; `None` in a store without records.
+pub type NotedRecord = Option<u64>;
+
 /// The queues of a topic, by queue id.
 type TopicQueues = SmallVec<[Arc<ConsumeQueue>; 1]>;
 
@@ -72,73 +82,115 @@ type TopicQueues = SmallVec<[Arc<ConsumeQueue>; 1]>;
 pub struct ConsumeQueues {
     context: QueueContext,
     topics: DashMap<Arc<str>, TopicQueues, foldhash::fast::RandomState>,
+    /// How many queues there are: asked for every second.
+    count: AtomicUsize,
 }
 
 impl ConsumeQueues {
-    /// Takes the queues as they were at a clean stop, or else loads what their directories hold.
-    /// `log_file` is the one that the log ends in. Also gives where the last record of the log begins, if that was noted.
+    /// Loads what the directories of all queues hold.
     pub fn load(
         config: &MessageStoreConfig,
         disk: &Arc<dyn Disk>,
         stopped: Stopped,
-        log_file: Option<PathBuf>,
-    ) -> Result<(Self, Option<u64>), OpenError> {
-        let queues = Self {
-            context: QueueContext::new(config, disk),
-            topics: DashMap::default(),
-        };
-        let root = config.root();
-        let noted = queues
-            .clean_stop(log_file)
-            .take()
-            .map_err(OpenError::io("read what the last stop left in", &root))?;
-        if let Some(noted) = noted.filter(|_| stopped == Stopped::Cleanly) {
-            queues.restore(noted.topics);
-            return Ok((queues, noted.last_record));
-        }
+    ) -> Result<Self, OpenError> {
+        let queues = Self::empty(config, disk);
         for (kind, size_key) in [
             (QueueKind::Simple, "mappedFileSizeConsumeQueue"),
             (QueueKind::Batch, "mapperFileSizeBatchConsumeQueue"),
         ] {
             queues.load_kind(kind, size_key, stopped)?;
         }
-        Ok((queues, None))
+        Ok(queues)
     }
 
-    fn restore(&self, topics: Vec<TopicEnds>) {
-        for TopicEnds { topic, kind, queues } in topics {
+    /// Takes the queues as they were noted, if the note can be believed; `log_file` is the one that the log ends in. Also
+    /// gives the note's record.
+    pub fn load_noted(
+        config: &MessageStoreConfig,
+        disk: &Arc<dyn Disk>,
+        is_clean: bool,
+        log_file: Option<&Path>,
+    ) -> Result<Option<(Self, NotedRecord)>, OpenError> {
+        let root = config.root();
+        let queues = Self::empty(config, disk);
+        let noted = queues
+            .note()
+            .read(is_clean, log_file, queues.context.file_sizes())
+            .map_err(OpenError::io("read the note of the queues in", &root))?;
+        let Some(noted) = noted else {
+            return Ok(None);
+        };
+        let record = noted.record;
+        if let Err(error) = queues.restore(noted) {
+            tracing::error!("looking into all queues: the note of the queues cannot be used: {error}");
+            queues
+                .note()
+                .remove()
+                .map_err(OpenError::io("remove the note of the queues in", &root))?;
+            return Ok(None);
+        }
+        *queues.context.lock_noted() = Some(record);
+        Ok(Some((queues, record)))
+    }
+
+    fn empty(config: &MessageStoreConfig, disk: &Arc<dyn Disk>) -> Self {
+        Self {
+            context: QueueContext::new(config, disk),
+            topics: DashMap::default(),
+            count: AtomicUsize::new(0),
+        }
+    }
+
+    fn restore(&self, mut noted: Noted) -> io::Result<()> {
+        let mut directories: [HashSet<String>; 2] = Default::default();
+        for (names, kind) in directories.iter_mut().zip([QueueKind::Simple, QueueKind::Batch]) {
+            let listed = self.context.disk.list(self.context.root(kind))?;
+            names.extend(listed.into_iter().map(|entry| entry.name));
+        }
+        while let Some(TopicEnds { topic, kind, queues }) = noted.next_topic()? {
+            // Somebody took its queues away, to have them built anew.
+            if !queues.is_empty() && !directories[usize::from(kind == QueueKind::Batch)].contains(&*topic) {
+                return Err(io::Error::other(format!("the queues of {topic} are gone")));
+            }
             let restored = |(id, ends)| Arc::new(ConsumeQueue::restored(kind, Arc::clone(&topic), id, ends));
+            self.count.fetch_add(queues.len(), Ordering::Relaxed);
             let queues = queues.into_iter().map(restored).collect();
             self.topics.insert(topic, queues);
         }
+        Ok(())
     }
 
-    /// Where a clean stop notes the queues.
-    pub fn clean_stop(&self, log_file: Option<PathBuf>) -> CleanStop<'_> {
-        let kinds = [QueueKind::Simple, QueueKind::Batch];
-        CleanStop {
-            disk: &*self.context.disk,
-            root: self.context.store_root.clone(),
-            log_file,
-            file_sizes: kinds.map(|kind| self.context.file_size(kind)),
+    /// Where the queues are noted.
+    pub fn note(&self) -> QueueNote<'_> {
+        self.context.note()
+    }
+
+    /// Notes all queues, with the entries of records up to `record`, all of which are on disk; no queue's file has one of
+    /// a record from `reach` on. Does nothing if that is noted already.
+    pub fn write_note(&self, record: NotedRecord, reach: u64) -> io::Result<()> {
+        let mut noted = self.context.lock_noted();
+        if *noted == Some(record) {
+            return Ok(());
         }
-    }
-
-    /// What a clean stop notes: all queues; `None` when one has something that is not on disk.
-    pub fn ends(&self) -> Option<Vec<TopicEnds>> {
-        let ends_of = |queue: &Arc<ConsumeQueue>| Some((queue.queue_id(), queue.ends()?));
-        self.topics
-            .iter()
-            .filter(|entry| !entry.value().is_empty())
-            .map(|entry| {
-                let with_entries = entry.value().iter().filter(|queue| !queue.is_empty());
-                Some(TopicEnds {
-                    topic: Arc::clone(entry.key()),
-                    kind: entry.value()[0].kind(),
-                    queues: with_entries.map(ends_of).collect::<Option<_>>()?,
-                })
-            })
-            .collect()
+        let mut draft = Draft::new(record, self.context.file_sizes());
+        let mut queues = Vec::new();
+        // Sorted, so that the same store has the same note.
+        let mut topics: Vec<Arc<str>> = self.topics.iter().map(|entry| Arc::clone(entry.key())).collect();
+        topics.sort_unstable();
+        for topic in topics {
+            let of_topic = self.topics.get(&topic).map(|queues| queues.clone());
+            queues.clear();
+            for queue in of_topic.iter().flatten() {
+                let ends = queue.ends(&self.context, reach)?;
+                queues.extend(ends.map(|ends| (queue.queue_id(), ends)));
+            }
+            if let (Some(first), false) = (of_topic.iter().flatten().next(), queues.is_empty()) {
+                draft.add(&topic, first.kind(), &queues);
+            }
+        }
+        self.note().write(draft)?;
+        *noted = Some(record);
+        Ok(())
     }
 
     fn load_kind(&self, kind: QueueKind, size_key: &'static str, stopped: Stopped) -> Result<(), OpenError> {
@@ -226,7 +278,15 @@ impl ConsumeQueues {
     /// Appends an entry to a queue. After an error it is not there.
     pub fn append(&self, queue: &Arc<ConsumeQueue>, new: &NewEntry) -> io::Result<()> {
         self.context.limit_buffered()?;
-        queue.append(&self.context, new)
+        queue.append(&self.context, new);
+        Ok(())
+    }
+
+    /// Whether entries take too much memory because they may not be written yet.
+    pub fn wait_for_log(&self) -> bool {
+        let context = &self.context;
+        context.buffered_bytes.load(Ordering::Relaxed) > context.max_buffered_bytes
+            && context.exhausted_below.load(Ordering::Relaxed) == context.may_write_below()
     }
 
     /// The queue ids of a topic, ascending.
@@ -269,20 +329,25 @@ impl ConsumeQueues {
 
     /// How many queues there are.
     pub fn len(&self) -> usize {
-        self.topics.iter().map(|entry| entry.value().len()).sum()
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Takes a queue out and deletes its files.
     pub fn delete(&self, queue: &ConsumeQueue) -> io::Result<()> {
+        let mut noted = self.context.lock_noted();
+        self.context.forget(&mut noted)?;
         let mut is_last = false;
         if let Some(mut queues) = self.topics.get_mut(queue.topic()) {
+            let before = queues.len();
             queues.retain(|other| other.queue_id() != queue.queue_id());
+            self.count.fetch_sub(before - queues.len(), Ordering::Relaxed);
             is_last = queues.is_empty();
         }
         if is_last {
             self.topics
                 .remove_if(queue.topic(), |_, queues| queues.is_empty());
         }
+        drop(noted);
         queue.delete(&self.context)?;
         if is_last {
             // Holds something else if this fails.
@@ -294,20 +359,30 @@ impl ConsumeQueues {
         Ok(())
     }
 
-    /// Gets entries to the disk, of all queues that have new ones; without `thorough` only of those with `least_pages`.
-    /// Goes on after an error and reports the first.
-    pub fn flush(&self, least_pages: u64, thorough: bool) -> io::Result<()> {
-        let context = &self.context;
-        let _flushing = context.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_full_page = context.has_full_page.swap(false, Ordering::AcqRel);
-        if !has_full_page && !thorough {
+    /// Gets entries to the disk, of all queues that have `least_pages` of new ones.
+    pub fn flush_pages(&self, least_pages: u64) -> io::Result<()> {
+        let has_full_page = self.context.has_full_page.swap(false, Ordering::AcqRel);
+        if !has_full_page {
             return Ok(());
         }
+        self.flush_below(least_pages.max(1) * PAGE_BYTES, u64::MAX)
+    }
+
+    /// Gets all entries of records that end at or below `limit` to the disk.
+    pub fn flush(&self, limit: u64) -> io::Result<()> {
+        self.context.has_full_page.store(false, Ordering::Release);
+        self.flush_below(1, limit)
+    }
+
+    /// Goes on after an error and reports the first.
+    fn flush_below(&self, least_bytes: u64, limit: u64) -> io::Result<()> {
+        let context = &self.context;
+        let _flushing = context.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let dirty = std::mem::take(&mut *context.lock_dirty()).queues;
         let mut result = Ok(());
         let mut unsynced = Vec::new();
         for queue in dirty {
-            match queue.begin_flush(context, least_pages, thorough) {
+            match queue.begin_flush(context, least_bytes, limit) {
                 Ok(written) => unsynced.extend(written),
                 Err(error) => {
                     context.note_full_page();
@@ -336,6 +411,7 @@ impl ConsumeQueues {
             Ok(index) => Arc::clone(&queues[index]),
             Err(index) => {
                 queues.insert(index, Arc::clone(&queue));
+                self.count.fetch_add(1, Ordering::Relaxed);
                 queue
             }
         }
@@ -366,6 +442,9 @@ impl QueueContext {
             flushing: Mutex::default(),
             buffered_bytes: AtomicUsize::new(0),
             max_buffered_bytes: MAX_BUFFERED_BYTES,
+            may_write_below: AtomicU64::new(u64::MAX),
+            exhausted_below: AtomicU64::new(0),
+            noted: Mutex::default(),
             has_full_page: AtomicBool::new(false),
         }
     }
@@ -407,9 +486,54 @@ impl QueueContext {
         self.has_full_page.store(true, Ordering::Release);
     }
 
-    /// Writes tails, in the order in which queues became dirty, until the memory of all is below its limit.
+    /// Entries of records that end beyond this are not written.
+    pub fn may_write_below(&self) -> u64 {
+        self.may_write_below.load(Ordering::Acquire)
+    }
+
+    /// The log is on disk below `limit`, and the checkpoint says so on the disk.
+    pub fn let_write_below(&self, limit: u64) {
+        self.may_write_below.store(limit, Ordering::Release);
+    }
+
+    fn note(&self) -> QueueNote<'_> {
+        QueueNote {
+            disk: &*self.disk,
+            root: &self.store_root,
+        }
+    }
+
+    /// Takes the note away, before something becomes of a queue that no replay would make of it.
+    pub(crate) fn forget_note(&self) -> io::Result<()> {
+        self.forget(&mut self.lock_noted())
+    }
+
+    fn forget(&self, noted: &mut Option<NotedRecord>) -> io::Result<()> {
+        if noted.is_some() {
+            self.note().remove()?;
+            *noted = None;
+        }
+        Ok(())
+    }
+
+    fn lock_noted(&self) -> MutexGuard<'_, Option<NotedRecord>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file_sizes(&self) -> [u64; 2] {
+        [QueueKind::Simple, QueueKind::Batch].map(|kind| self.file_size(kind))
+    }
+
+    /// Writes tails, in the order in which queues became dirty, when the memory of all is above its limit: until it is
+    /// half of that, or nothing more may be written.
     fn limit_buffered(&self) -> io::Result<()> {
-        while self.buffered_bytes.load(Ordering::Relaxed) > self.max_buffered_bytes {
+        let buffered = || self.buffered_bytes.load(Ordering::Relaxed);
+        let below = self.may_write_below();
+        if buffered() <= self.max_buffered_bytes || self.exhausted_below.load(Ordering::Relaxed) == below {
+            return Ok(());
+        }
+        let mut left = self.lock_dirty().queues.len();
+        while left > 0 && buffered() > self.max_buffered_bytes / 2 {
             let some: Vec<Arc<ConsumeQueue>> = {
                 let mut dirty = self.lock_dirty();
                 let from = dirty.next_to_write.min(dirty.queues.len());
@@ -421,9 +545,13 @@ impl QueueContext {
                 // A flush has taken them all, and writes them.
                 return Ok(());
             }
+            left = left.saturating_sub(some.len());
             for queue in some {
                 queue.write_out(self)?;
             }
+        }
+        if buffered() > self.max_buffered_bytes {
+            self.exhausted_below.store(below, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -492,7 +620,7 @@ mod tests {
             ..MessageStoreConfig::default()
         };
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let (mut queues, _) = ConsumeQueues::load(&config, &disk, Stopped::Cleanly, None).unwrap();
+        let mut queues = ConsumeQueues::load(&config, &disk, Stopped::Cleanly).unwrap();
         queues.context.max_buffered_bytes = max_buffered_bytes;
         Bench {
             _directory: directory,
@@ -542,7 +670,7 @@ mod tests {
                 bench.append(queue_id);
             }
             if round == 5 || round == 11 {
-                bench.queues.flush(0, true).unwrap();
+                bench.queues.flush(u64::MAX).unwrap();
             }
             for queue_id in [0, 1, QUEUES - 1] {
                 assert_eq!(bench.offsets(queue_id), (0..=round).collect::<Vec<_>>());
@@ -558,7 +686,7 @@ mod tests {
             let buffered = bench.queues.context.buffered_bytes.load(Ordering::Relaxed);
             assert!(buffered <= 1_000 + 160, "{buffered}");
         }
-        bench.queues.flush(0, true).unwrap();
+        bench.queues.flush(u64::MAX).unwrap();
         assert_eq!(bench.queues.context.buffered_bytes.load(Ordering::Relaxed), 0);
     }
 
@@ -566,10 +694,10 @@ mod tests {
     fn a_queue_whose_file_was_taken_away_goes_on_in_a_new_one() {
         let mut bench = bench(MAX_BUFFERED_BYTES);
         bench.append(0);
-        bench.queues.flush(0, true).unwrap();
+        bench.queues.flush(u64::MAX).unwrap();
         std::fs::remove_file(bench.file(0)).unwrap();
         bench.append(0);
-        bench.queues.flush(0, true).unwrap();
+        bench.queues.flush(u64::MAX).unwrap();
         let queue = bench.queues.find("T", 0).unwrap();
         let entry = queue.entry_at(bench.queues.context(), 20).unwrap().unwrap();
         assert_eq!(entry.queue_offset.0, 1);

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use common::small_file::{HostFiles, SmallFiles};
 use memmap2::{MmapOptions, MmapRaw};
@@ -24,8 +24,17 @@ pub trait Disk: SmallFiles {
     /// What is in a directory, in no order; empty when there is no such directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<DiskEntry>>;
 
-    /// Milliseconds since 1970 of a file's last change.
-    fn modified_ms(&self, file: &Path) -> io::Result<i64>;
+    /// Nanoseconds since 1970 of a file's last change, or of the last change of a name in a directory.
+    fn modified_ns(&self, path: &Path) -> io::Result<i64>;
+
+    /// The same in milliseconds.
+    fn modified_ms(&self, path: &Path) -> io::Result<i64> {
+        Ok(self.modified_ns(path)? / 1_000_000)
+    }
+
+    /// Sets the time of the last change one nanosecond later, so that any change from now on gives another time: the
+    /// kernel's moves on every few milliseconds only.
+    fn advance_modified_ns(&self, path: &Path) -> io::Result<()>;
 
     /// Replaces a small file, whole or not at all, on disk when this returns.
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
@@ -181,10 +190,16 @@ impl Disk for RealDisk {
         Ok(listed)
     }
 
-    fn modified_ms(&self, file: &Path) -> io::Result<i64> {
-        let modified = fs::metadata(file)?.modified()?;
+    fn modified_ns(&self, path: &Path) -> io::Result<i64> {
+        let modified = fs::metadata(path)?.modified()?;
         let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        Ok(i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    fn advance_modified_ns(&self, path: &Path) -> io::Result<()> {
+        let handle = File::open(path)?;
+        let later = handle.metadata()?.modified()? + Duration::from_nanos(1);
+        handle.set_times(fs::FileTimes::new().set_modified(later))
     }
 
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {

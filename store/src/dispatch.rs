@@ -11,7 +11,7 @@
 //! dispatched, for want of disk space say, is tried again: the follower never skips one.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -25,11 +25,11 @@ use common::service::Next;
 
 use crate::config::MessageStoreConfig;
 use crate::consume_queue::{ConsumeQueue, NewEntry, Stopped};
-use crate::consume_queues::ConsumeQueues;
+use crate::consume_queues::{ConsumeQueues, NotedRecord};
 use crate::deleted_topics::DeletedTopics;
 use crate::disk::Disk;
 use crate::get::QueueEntry;
-use crate::index_file::{IndexFiles, Keys};
+use crate::index_file::{IndexFiles, IndexOnDisk, Keys};
 use crate::mapped_file_queue::Files;
 use crate::offset::{PhysicalOffset, QueueOffset};
 use crate::record::decode::{Record, decode};
@@ -94,8 +94,8 @@ pub(crate) struct Derived {
     pub(crate) queues: ConsumeQueues,
     pub(crate) index: IndexFiles,
     pub(crate) deleted: DeletedTopics,
-    /// Where the last record of the log begins, as a clean stop noted it.
-    pub(crate) last_record: Option<u64>,
+    /// The note that the queues were taken from, none of their files looked into.
+    pub(crate) noted: Option<NotedRecord>,
     rules: Rules,
 }
 
@@ -137,8 +137,8 @@ impl Derived {
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
         stopped: Stopped,
-        crashed_after_ms: Option<i64>,
-        log_file: Option<PathBuf>,
+        crashed: Option<IndexOnDisk>,
+        log_file: Option<&Path>,
     ) -> Result<Self, OpenError> {
         let delay_levels =
             DelayLevels::parse(&config.message_delay_level).map_err(|_| OpenError::Unsupported {
@@ -146,12 +146,16 @@ impl Derived {
                 value: config.message_delay_level.clone(),
                 remedy: "write levels such as `1s 5m 2h`",
             })?;
-        let (queues, last_record) = ConsumeQueues::load(config, disk, stopped, log_file)?;
+        let is_clean = stopped == Stopped::Cleanly;
+        let (queues, noted) = match ConsumeQueues::load_noted(config, disk, is_clean, log_file)? {
+            Some((queues, noted)) => (queues, Some(noted)),
+            None => (ConsumeQueues::load(config, disk, stopped)?, None),
+        };
         let deleted_path: PathBuf = config.root().join("deletedTopics");
         Ok(Self {
             queues,
-            last_record,
-            index: IndexFiles::load(config, disk, clock, crashed_after_ms)?,
+            noted,
+            index: IndexFiles::load(config, disk, clock, crashed)?,
             deleted: DeletedTopics::load(disk, deleted_path.clone())
                 .map_err(OpenError::io("read", &deleted_path))?,
             rules: Rules {
@@ -161,6 +165,22 @@ impl Derived {
                 kind_of_new: OnceLock::new(),
             },
         })
+    }
+
+    /// Looks into all queues' files after all, instead of believing a note.
+    pub(crate) fn look_into_queues(
+        &mut self,
+        config: &MessageStoreConfig,
+        disk: &Arc<dyn Disk>,
+        stopped: Stopped,
+    ) -> Result<(), OpenError> {
+        self.queues
+            .context()
+            .forget_note()
+            .map_err(OpenError::io("remove the note of the queues in", &config.root()))?;
+        self.queues = ConsumeQueues::load(config, disk, stopped)?;
+        self.noted = None;
+        Ok(())
     }
 
     pub(crate) fn indexes_keys(&self) -> bool {
@@ -440,7 +460,13 @@ impl Dispatching {
     }
 
     pub(crate) fn last(&self) -> Option<(u64, i64)> {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.so_far().0
+    }
+
+    /// The last record dispatched, and the position below which everything is.
+    pub(crate) fn so_far(&self) -> (Option<(u64, i64)>, u64) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        (*last, self.position())
     }
 }
 
@@ -460,6 +486,11 @@ impl Store {
             .last
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        if self.derived.queues.wait_for_log() {
+            // A log that has failed says so elsewhere, and takes nothing more.
+            let _ = self.flush();
+            self.extend_queues_reach()?;
+        }
         let mut position = self.dispatching.position();
         let before = position;
         // Before the files are taken: they reach at least as far.

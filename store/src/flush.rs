@@ -175,11 +175,15 @@ impl Store {
                 .store(millis(now), Ordering::Relaxed);
             self.flush_derived()?;
         } else {
+            self.extend_queues_reach()?;
             self.derived
                 .queues
-                .flush(config.flush_consume_queue_least_pages, false)?;
+                .flush_pages(config.flush_consume_queue_least_pages)?;
         }
         self.checkpoint.persist()?;
+        if thorough {
+            self.note_queues()?;
+        }
         Ok(Next::Idle)
     }
 
@@ -190,13 +194,15 @@ impl Store {
     /// Flushes everything that dispatch has built, and says so in the checkpoint.
     pub(crate) fn flush_derived(&self) -> std::io::Result<()> {
         // Taken before the flush: what is dispatched meanwhile may not be covered by it.
-        let last = self.dispatching.last();
+        let (last, dispatched) = self.dispatching.so_far();
         // A log that has failed says so elsewhere.
         let is_log_on_disk = |(at, _): &(u64, i64)| self.log.flushed() > *at || self.flush().is_ok();
         let everything = last.filter(is_log_on_disk).map_or(0, |(at, _)| at);
+        self.extend_queues_reach()?;
         if !is_planted(PlantedBug::SkipQueueFlush) {
-            self.derived.queues.flush(0, true)?;
+            self.derived.queues.flush(dispatched)?;
         }
+        let indexed = self.derived.index.mark();
         self.derived.index.flush()?;
         if let Some((physical_offset, store_timestamp_ms)) = last {
             self.checkpoint
@@ -205,9 +211,34 @@ impl Store {
                 CheckpointField::LogicsMsgTimestamp,
                 store_timestamp_ms.cast_unsigned(),
             );
+            self.checkpoint.set(CheckpointField::IndexEnd, indexed.end);
+            self.checkpoint.set(CheckpointField::IndexFile, indexed.file);
+            self.checkpoint
+                .set(CheckpointField::IndexEntries, indexed.entries.into());
             self.checkpoint.set(CheckpointField::EverythingOnDisk, everything);
         }
         Ok(())
+    }
+
+    /// Lets entries be written of all records that are on disk: the checkpoint says first that it is so.
+    pub(crate) fn extend_queues_reach(&self) -> std::io::Result<()> {
+        let flushed = self.log.flushed();
+        if self.checkpoint.get(CheckpointField::QueuesReach) != flushed {
+            self.checkpoint.set(CheckpointField::QueuesReach, flushed);
+            self.checkpoint.persist()?;
+        }
+        self.derived.queues.context().let_write_below(flushed);
+        Ok(())
+    }
+
+    /// Notes the queues as the checkpoint on disk says that they are.
+    pub(crate) fn note_queues(&self) -> std::io::Result<()> {
+        let record = self.checkpoint.get(CheckpointField::EverythingOnDisk);
+        if record == 0 {
+            return Ok(());
+        }
+        let reach = self.checkpoint.get(CheckpointField::QueuesReach);
+        self.derived.queues.write_note(Some(record), reach)
     }
 
     /// A full index file is on disk: recovery may believe it.

@@ -278,31 +278,26 @@ impl IndexFile {
         self.table.flush()
     }
 
-    /// After a crash: believes the entries as far as they make sense, and builds everything else from them.
-    fn repair(&self) -> io::Result<()> {
-        let slots = self.shape.slot_at(0)..self.shape.slot_at(self.shape.slots);
-        self.table.clear(slots.clone())?;
+    /// After a crash: believes the entries as far as they make sense, and builds everything else from them. The entries
+    /// below `from` are known to be on disk, with their chains.
+    fn repair(&self, from: u32) -> io::Result<()> {
         self.table.reserve(0..HEADER_BYTES)?;
-        let mut last_physical = 0;
-        let mut next = 1;
         // The begin time is written before, and with the same page as, the first entry's place.
         let has_begin = self.begin_time_ms() > 0
             && self.begin_physical.load(Ordering::Acquire) == self.entry(1).physical_offset;
-        while has_begin && next < self.shape.entries {
-            let entry = self.entry(next);
-            let is_written = entry.key_hash != 0 || entry.physical_offset != 0;
-            if !is_written
-                || entry.physical_offset < last_physical
-                || entry.key_hash > i32::MAX.unsigned_abs()
-            {
-                break;
-            }
-            last_physical = entry.physical_offset;
-            next += 1;
+        let from = if has_begin {
+            from.min(self.shape.entries)
+        } else {
+            1
+        };
+        let next = if has_begin { self.believable_from(from) } else { 1 };
+        let slots = self.shape.slot_at(0)..self.shape.slot_at(self.shape.slots);
+        if from == 1 {
+            self.table.clear(slots.clone())?;
         }
         self.table.reserve(slots)?;
-        let mut slots_in_use = 0;
-        for number in 1..next {
+        let mut slots_in_use = if from == 1 { 0 } else { self.repair_slots(from) };
+        for number in from..next {
             let slot_at = self.slot_of(self.entry(number).key_hash);
             let before = self.table.u32_at(slot_at);
             slots_in_use += u32::from(before == 0);
@@ -315,6 +310,62 @@ impl IndexFile {
         self.end_at(next);
         // Only the file in use is flushed later.
         self.forget_from(next)
+    }
+
+    /// Where the entries end that make sense, given that those below `from` do.
+    fn believable_from(&self, from: u32) -> u32 {
+        let mut last_physical = if from > 1 {
+            self.entry(from - 1).physical_offset
+        } else {
+            0
+        };
+        let mut next = from;
+        while next < self.shape.entries {
+            let entry = self.entry(next);
+            let is_written = entry.key_hash != 0 || entry.physical_offset != 0;
+            if !is_written
+                || entry.physical_offset < last_physical
+                || entry.key_hash > i32::MAX.unsigned_abs()
+            {
+                break;
+            }
+            last_physical = entry.physical_offset;
+            next += 1;
+        }
+        next
+    }
+
+    /// Makes the slots head the chains of the entries below `from` again, and counts those in use. A slot's page on disk is
+    /// as it was when those entries were flushed, or newer: a head below `from` is the right one, any other has to be
+    /// looked for.
+    fn repair_slots(&self, from: u32) -> u32 {
+        let slots = self.shape.slots as usize;
+        let mut is_lost = vec![0u64; slots.div_ceil(64)];
+        let (mut in_use, mut lost) = (0, 0);
+        for slot in 0..self.shape.slots {
+            let at = self.shape.slot_at(slot);
+            match self.table.u32_at(at) {
+                0 => {}
+                head if head < from => in_use += 1,
+                _ => {
+                    self.table.set_u32(at, 0);
+                    is_lost[slot as usize / 64] |= 1 << (slot % 64);
+                    lost += 1;
+                }
+            }
+        }
+        if lost == 0 {
+            return in_use;
+        }
+        for number in 1..from {
+            let slot = self.table.u32_at(self.shape.entry_at(number)) % self.shape.slots;
+            if is_lost[slot as usize / 64] & (1 << (slot % 64)) != 0 {
+                let at = self.shape.slot_at(slot);
+                in_use += u32::from(self.table.u32_at(at) == 0);
+                self.table.set_u32(at, number);
+            }
+        }
+        in_use
     }
 
     /// Makes the entry before `next` the last one.
@@ -350,6 +401,26 @@ pub struct IndexFiles {
     indexed: AtomicU64,
 }
 
+/// How far the index was at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexMark {
+    /// Records below this offset were indexed.
+    pub end: u64,
+    /// The name of the last file, as a number; 0 without a file.
+    pub file: u64,
+    /// Its next entry.
+    pub entries: u32,
+}
+
+/// What is known to be on disk after a crash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexOnDisk {
+    /// Full files that end before this time.
+    pub full_before_ms: i64,
+    /// And what was there when everything was flushed, if that is known.
+    pub mark: Option<IndexMark>,
+}
+
 /// What dispatch knows of a message's keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keys<'a> {
@@ -373,13 +444,12 @@ pub struct Found {
 }
 
 impl IndexFiles {
-    /// Loads the files. `crashed_after_ms` is the checkpoint's time if the last stop was a crash: files that go beyond
-    /// it are repaired.
+    /// Loads the files. After a crash, files that go beyond what is known to be on disk are repaired.
     pub fn load(
         config: &MessageStoreConfig,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
-        crashed_after_ms: Option<i64>,
+        crashed: Option<IndexOnDisk>,
     ) -> Result<Self, OpenError> {
         let index = Self {
             disk: Arc::clone(disk),
@@ -390,20 +460,23 @@ impl IndexFiles {
             indexed: AtomicU64::new(0),
         };
         let mut paths = index.list()?.into_iter();
-        let is_crash = crashed_after_ms.is_some();
+        let is_crash = crashed.is_some();
+        let mark = crashed.and_then(|crashed| crashed.mark).unwrap_or_default();
         let mut is_repaired = false;
         let mut safe_end_ms = None;
         for path in paths.by_ref() {
             let file = IndexFile::open(&**disk, &path, index.shape).map_err(OpenError::io("map", &path))?;
             // A file is on disk when a later one was begun. Times are not enough to tell: more than one file may end in
             // the same millisecond, and a torn file's header may be older than what it describes.
-            is_repaired = crashed_after_ms.is_some_and(|safe_ms| {
-                let end_ms = file.end_time_ms();
+            is_repaired = crashed.is_some_and(|crashed| {
+                let (safe_ms, end_ms) = (crashed.full_before_ms, file.end_time_ms());
                 let is_first_to_end = safe_end_ms.replace(end_ms) != Some(end_ms);
                 !(file.is_full() && (end_ms < safe_ms || end_ms == safe_ms && is_first_to_end))
             });
             if is_repaired {
-                file.repair().map_err(OpenError::io("repair", &path))?;
+                let is_marked = mark.file > 0 && stamp_of(&path) == Some(mark.file);
+                let from = if is_marked { mark.entries.max(1) } else { 1 };
+                file.repair(from).map_err(OpenError::io("repair", &path))?;
             }
             let has_lost_entries = is_crash && !file.is_full();
             if file.is_empty() {
@@ -426,8 +499,8 @@ impl IndexFiles {
         }
         let last_physical = index.files().last().map(|file| file.end_physical());
         match last_physical {
-            // Some keys of the last record may be missing.
-            Some(physical) if is_repaired => {
+            // Some keys of the last record may be missing, unless all of them are known to be on disk.
+            Some(physical) if is_repaired && physical >= mark.end => {
                 index
                     .truncate(physical)
                     .map_err(OpenError::io("cut", &index.directory))?;
@@ -466,6 +539,20 @@ impl IndexFiles {
         }
         names.sort_unstable();
         Ok(names.into_iter().map(|name| self.directory.join(name)).collect())
+    }
+
+    /// How far the index is now.
+    pub fn mark(&self) -> IndexMark {
+        let end = self.indexed();
+        let last = self.files().last().cloned();
+        IndexMark {
+            end,
+            file: last
+                .as_ref()
+                .and_then(|file| stamp_of(file.table.path()))
+                .unwrap_or(0),
+            entries: last.map_or(1, |file| file.next_entry()),
+        }
     }
 
     /// When the last full file ends, 0 without any.
@@ -537,7 +624,7 @@ impl IndexFiles {
     /// Named by the local time, but always after the last file: files are sorted by name when loaded.
     fn new_path(&self, last: Option<&IndexFile>) -> PathBuf {
         let name = local_time::file_stamp(self.clock.wall_ms());
-        let last_name = last.and_then(|file| file.table.path().file_name()?.to_str()?.parse::<u64>().ok());
+        let last_name = last.and_then(|file| stamp_of(file.table.path()));
         let name = match (name.parse::<u64>(), last_name) {
             (Ok(stamp), Some(last)) if stamp <= last => format!("{:017}", last + 1),
             _ => name,
@@ -665,6 +752,11 @@ fn seconds_since(begin_time_ms: i64, time_ms: i64) -> u32 {
     u32::try_from(seconds.clamp(0, i64::from(i32::MAX))).unwrap_or(0)
 }
 
+/// The name of a file, as a number.
+fn stamp_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
 fn is_file_name(name: &str) -> bool {
     name.len() == 17 && name.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -688,14 +780,26 @@ mod tests {
         }
     }
 
-    fn load(root: &Path, crashed_after_ms: Option<i64>) -> IndexFiles {
+    fn load(root: &Path, crashed: Option<IndexOnDisk>) -> IndexFiles {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(START_MS));
-        IndexFiles::load(&config(root), &disk, &clock, crashed_after_ms).unwrap()
+        IndexFiles::load(&config(root), &disk, &clock, crashed).unwrap()
     }
 
     fn all(index: &IndexFiles, key: &str) -> Vec<u64> {
         index.find("T", key, None, 1000, 0, i64::MAX).physical_offsets
+    }
+
+    /// Names and bytes of the files, oldest first.
+    fn contents(root: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+        let mut files: Vec<_> = std::fs::read_dir(root.join("index"))
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap()))
+            .collect();
+        files.sort_unstable();
+        files
     }
 
     fn add(index: &IndexFiles, physical_offset: u64, keys: &str) {
@@ -786,6 +890,50 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
+        fn a_repair_behind_a_mark_finds_what_a_whole_repair_finds(
+            messages in prop::collection::vec(prop::collection::vec(0u8..12, 1..4), 2..40), flushed in 0usize..40,
+            coins in prop::collection::vec(any::<bool>(), 16),
+        ) {
+            let (flushed, repaired) = (flushed % messages.len(), [(); 2].map(|()| tempfile::tempdir().unwrap()));
+            let (mut mark, mut on_disk) = (IndexMark { entries: 1, ..IndexMark::default() }, Vec::new());
+            for root in &repaired {
+                let index = load(root.path(), None);
+                for (n, keys) in messages.iter().enumerate() {
+                    if n == flushed {
+                        index.flush().unwrap();
+                        mark = index.mark();
+                        on_disk = contents(root.path());
+                    }
+                    let keys: Vec<String> = keys.iter().map(u8::to_string).collect();
+                    add(&index, n as u64, &keys.join(" "));
+                }
+                drop(index);
+                // Of each sector, the old or the new bytes are on disk; full files are flushed.
+                let Some((old_path, old)) = on_disk.last() else { continue };
+                let path = root.path().join("index").join(old_path);
+                let mut bytes = std::fs::read(&path).unwrap();
+                let is_last = contents(root.path()).len() == on_disk.len();
+                for ((new, old), is_old) in bytes.chunks_mut(64).zip(old.chunks(64)).zip(coins.iter().cycle()) {
+                    if *is_old && is_last {
+                        new.copy_from_slice(old);
+                    }
+                }
+                std::fs::write(&path, bytes).unwrap();
+            }
+            let whole = load(repaired[0].path(), Some(IndexOnDisk::default()));
+            let marked = load(repaired[1].path(), Some(IndexOnDisk { full_before_ms: 0, mark: Some(mark) }));
+            prop_assert!(marked.indexed() >= whole.indexed() && marked.indexed() >= mark.end);
+            marked.truncate(whole.indexed()).unwrap();
+            for key in 0..12u8 {
+                prop_assert_eq!(all(&marked, &key.to_string()), all(&whole, &key.to_string()));
+            }
+            for file in marked.files().iter() {
+                let heads = (0..7).filter(|slot| file.table.u32_at(file.shape.slot_at(*slot)) != 0).count();
+                prop_assert_eq!(heads, file.slots_in_use.load(Ordering::Acquire) as usize);
+            }
+        }
+
+        #[test]
         fn cutting_and_repairing_keep_exactly_what_lies_below(
             messages in prop::collection::vec(prop::collection::vec(0u8..12, 1..4), 1..60), limit in 0usize..70,
             is_crash in any::<bool>(),
@@ -799,7 +947,7 @@ mod tests {
             let mut kept = messages.len();
             let index = if is_crash {
                 drop(index);
-                let index = load(root.path(), Some(0));
+                let index = load(root.path(), Some(IndexOnDisk::default()));
                 kept -= 1;
                 prop_assert_eq!(index.indexed(), kept as u64);
                 index

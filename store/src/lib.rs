@@ -31,7 +31,7 @@
 //! | `index_file`        | keys                                                                     |
 //! | `recovery`          | where the log ends, and what is lost                                     |
 //! | `checkpoint`, `deleted_topics` | what recovery must know                                       |
-//! | `clean_stop`        | the queues as the last stop left them: a start opens no file of a queue  |
+//! | `queue_note`        | the queues as a checkpoint found them: a start opens no file of a queue  |
 //! | `retention`         | old files go                                                             |
 //! | `timer/`            | wheel, log and checkpoint of messages with a delivery time               |
 //! | `mapped_file`, `mapped_file_queue` | files as memory: the only unsafe code; runs of equal files |
@@ -42,7 +42,6 @@
 
 mod allocate;
 mod checkpoint;
-mod clean_stop;
 mod commit_log;
 pub mod config;
 mod consume_queue;
@@ -60,6 +59,7 @@ pub mod offset;
 pub mod planted_bug;
 pub mod put;
 pub mod query;
+mod queue_note;
 mod queue_offsets;
 pub mod record;
 mod recovery;

@@ -2,8 +2,11 @@
 //!
 //! # Where the scan begins
 //! After a clean stop everything derived is on disk, and only what lies beyond the queues' last entries is dispatched;
-//! the scan begins at the last record if the stop noted it (`clean_stop.rs`), else in the file of the last entry's.
-//! After a crash it begins at the first record of the file that holds the checkpoint's `logics_physical_offset`; in the directory of an older broker, whose checkpoint has none, at the
+//! the scan begins at the last record if the stop noted it (`queue_note.rs`), else in the file of the last entry's.
+//! After a crash with a note of the queues, it begins at the note's record, and no queue's file is looked into: the log
+//! holds every record that has an entry in a file, as the checkpoint's `queues_reach` says, so what is built again is all
+//! that the files can hold. If the log turns out to end before that, or to be damaged, the note is dropped and recovery
+//! begins again without it. Without a note it begins at the first record of the file that holds the checkpoint's `logics_physical_offset`; in the directory of an older broker, whose checkpoint has none, at the
 //! newest file whose first record was stored before the checkpoint's time. Queue entries from there on are taken away
 //! first and built anew, so whatever a crash left in them does not matter. Where the checkpoint is this broker's own,
 //! and so says that log, queues and index are on disk up to that record, the scan begins at the record itself. The index may need an earlier beginning: it
@@ -49,6 +52,7 @@ use crate::checkpoint::{Checkpoint, CheckpointField};
 use crate::config::MessageStoreConfig;
 use crate::disk::Disk;
 use crate::dispatch::{Derived, MAX_GAP, NoArrivals, Targets};
+use crate::index_file::{IndexMark, IndexOnDisk};
 use crate::mapped_file::MappedFile;
 use crate::offset::{PhysicalOffset, QueueOffset};
 use crate::planted_bug::{PlantedBug, is_planted};
@@ -109,6 +113,15 @@ struct Plan {
     known_bound: u64,
 }
 
+/// How it went.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Recovered(Recovered),
+    /// The queues were taken from a note, and the log is not what it must be for that: all is to be done again with what
+    /// the queues' files hold. Gives the log's files back.
+    ContradictsNote(Vec<MappedFile>),
+}
+
 enum Step<'a> {
     Record(Record<'a>),
     Blank,
@@ -126,15 +139,18 @@ struct Scan {
 
 impl Recovery<'_> {
     /// Runs the recovery.
-    pub(crate) fn run(mut self) -> Result<Recovered, OpenError> {
+    pub(crate) fn run(mut self) -> Result<Outcome, OpenError> {
         if self.files.is_empty() {
             self.drop_everything_derived()?;
-            return Ok(Recovered {
+            return Ok(Outcome::Recovered(Recovered {
                 files: Vec::new(),
                 end: 0,
                 last: None,
                 damage: Vec::new(),
-            });
+            }));
+        }
+        if !self.is_clean && self.derived.noted.is_some() {
+            return self.replay_from_note();
         }
         let plan = self.plan();
         if !self.is_clean && plan.queues_from != self.checkpoint.get(CheckpointField::EverythingOnDisk) {
@@ -145,9 +161,44 @@ impl Recovery<'_> {
             self.cut_queues(plan.queues_from)?;
             self.lower_index_time()?;
         }
-        let mut scan = self.scan(plan)?;
+        let scan = self.scan(plan)?;
+        self.settle(plan, scan).map(Outcome::Recovered)
+    }
+
+    /// Builds what is missing behind the note's record, if the log is as the note needs it.
+    fn replay_from_note(mut self) -> Result<Outcome, OpenError> {
+        let Some(plan) = self.plan_from_note() else {
+            return Ok(Outcome::ContradictsNote(self.files));
+        };
+        tracing::info!(?plan, "recovering from the note of the queues");
+        // Entries may be written while they are built again: what they point to must be on disk.
+        self.sync_log(plan.scan_from)?;
+        self.lower_index_time()?;
+        self.find_first_files()?;
+        let scan = self.scan(plan)?;
+        let reach = self.checkpoint.get(CheckpointField::QueuesReach);
+        if !scan.damage.is_empty() || scan.end < reach {
+            let (end, damaged_ranges) = (scan.end, scan.damage.len());
+            tracing::warn!(
+                end,
+                reach,
+                damaged_ranges,
+                "the log has lost something: looking into all queues"
+            );
+            return Ok(Outcome::ContradictsNote(self.files));
+        }
+        self.settle(plan, scan).map(Outcome::Recovered)
+    }
+
+    /// Makes log, queues and index what the scan found.
+    fn settle(&mut self, plan: Plan, mut scan: Scan) -> Result<Recovered, OpenError> {
         if !scan.damage.is_empty() {
             self.forget_everything_on_disk()?;
+            self.derived
+                .queues
+                .context()
+                .forget_note()
+                .map_err(self.failed("remove the note of the queues in"))?;
             // Entries and keys of what was lost may be there: build everything that was scanned anew.
             let all = Plan {
                 queues_from: plan.scan_from,
@@ -191,7 +242,7 @@ impl Recovery<'_> {
         }
         tracing::info!(end = scan.end, damaged_ranges = scan.damage.len(), "recovered");
         Ok(Recovered {
-            files: self.files,
+            files: std::mem::take(&mut self.files),
             end: scan.end,
             last: scan.last,
             damage: scan.damage,
@@ -311,6 +362,38 @@ impl Recovery<'_> {
         plan
     }
 
+    /// Where the log goes on behind the note's record; `None` when the log or the checkpoint does not fit the note.
+    fn plan_from_note(&self) -> Option<Plan> {
+        let record = self.derived.noted.flatten()?;
+        let everything = self.checkpoint.get(CheckpointField::EverythingOnDisk);
+        let reach = self.checkpoint.get(CheckpointField::QueuesReach);
+        let is_known = everything >= record
+            && everything == self.checkpoint.get(CheckpointField::LogicsPhysicalOffset)
+            && reach > record;
+        if !is_known || !self.is_record_at(record) {
+            return None;
+        }
+        let indexed = self.derived.index.indexed();
+        let mut plan = Plan {
+            scan_from: record,
+            // The record itself is in its queue.
+            queues_from: record + 1,
+            index_from: record,
+            known_bound: reach.max(indexed),
+        };
+        if self.derived.indexes_keys() && indexed <= record && !self.is_index_whole(everything) {
+            plan.index_from = self.index_reaches(indexed).min(record);
+            plan.scan_from = plan.index_from;
+        }
+        Some(plan)
+    }
+
+    /// Where the index must be gone on with: at the last record that it knows, or where that one's file begins.
+    fn index_reaches(&self, indexed: u64) -> u64 {
+        let last = indexed.checked_sub(1).filter(|at| self.is_record_at(*at));
+        last.unwrap_or_else(|| self.files[self.newest_file_before(indexed)].start())
+    }
+
     /// Where everything is known to be on disk up to a record, the scan begins right there; the index may have lost more.
     fn plan_from_checkpoint(&self, dispatched: u64, indexed: u64, known_bound: u64) -> Option<Plan> {
         let is_known = dispatched > 0 && self.checkpoint.get(CheckpointField::EverythingOnDisk) == dispatched;
@@ -323,12 +406,20 @@ impl Recovery<'_> {
             index_from: dispatched,
             known_bound,
         };
-        if self.derived.indexes_keys() && indexed <= dispatched {
+        if self.derived.indexes_keys() && indexed <= dispatched && !self.is_index_whole(dispatched) {
             // The last record that it knows is known whole.
             plan.index_from = indexed.checked_sub(1).filter(|at| self.is_record_at(*at))?;
             plan.scan_from = plan.index_from;
         }
         Some(plan)
+    }
+
+    /// Whether the index has the keys of all records up to the one that everything is on disk to: messages without keys
+    /// leave nothing in it that would tell.
+    fn is_index_whole(&self, everything: u64) -> bool {
+        let mark = index_on_disk(self.checkpoint).mark;
+        self.checkpoint.get(CheckpointField::EverythingOnDisk) == everything
+            && mark.is_some_and(|mark| self.derived.index.indexed() >= mark.end)
     }
 
     fn is_record_at(&self, position: u64) -> bool {
@@ -339,7 +430,8 @@ impl Recovery<'_> {
     /// Where the last record begins, if a clean stop noted it and it is there.
     fn noted_last_record(&self) -> Option<u64> {
         self.derived
-            .last_record
+            .noted
+            .flatten()
             .filter(|position| self.is_record_at(*position))
     }
 
@@ -448,6 +540,10 @@ impl Recovery<'_> {
             return Ok(true);
         }
         if offset > end && offset - end <= scan.lost_records {
+            return Ok(true);
+        }
+        let (context, physical) = (self.derived.queues.context(), record.physical_offset.0);
+        if offset < end && queue.holds(context, offset, physical)? {
             return Ok(true);
         }
         let next = self.next_queue_offset(record);
@@ -597,6 +693,18 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// Retention may have removed files of queues since they were noted.
+    fn find_first_files(&self) -> Result<(), OpenError> {
+        let log_min = self.files.first().map_or(0, MappedFile::start);
+        let queues = &self.derived.queues;
+        for queue in queues.all().iter().filter(|queue| queue.may_begin_below(log_min)) {
+            queue
+                .find_first_file(queues.context())
+                .map_err(self.failed("look for a queue's first file in"))?;
+        }
+        Ok(())
+    }
+
     fn correct_minimums(&self) -> Result<(), OpenError> {
         let log_min = self.files.first().map_or(0, MappedFile::start);
         let queues = &self.derived.queues;
@@ -604,6 +712,15 @@ impl Recovery<'_> {
             queue
                 .correct_min(queues.context(), log_min)
                 .map_err(self.failed("correct a queue's minimum in"))?;
+        }
+        Ok(())
+    }
+
+    /// Gets what was written of the log from an offset on to the disk.
+    fn sync_log(&self, from: u64) -> Result<(), OpenError> {
+        for file in self.files.iter().filter(|file| file.end() > from) {
+            file.flush(0..file.size())
+                .map_err(OpenError::io("sync", file.path()))?;
         }
         Ok(())
     }
@@ -748,6 +865,21 @@ fn damaged_record(damaged: &[u8], position: u64, store_timestamp_ms: i64) -> Opt
 
 fn place(offset: u64) -> usize {
     usize::try_from(offset).expect("inside a mapped file")
+}
+
+/// What the checkpoint knows of the index.
+pub(crate) fn index_on_disk(checkpoint: &Checkpoint) -> IndexOnDisk {
+    let everything = checkpoint.get(CheckpointField::EverythingOnDisk);
+    let is_known = everything > 0 && everything == checkpoint.get(CheckpointField::LogicsPhysicalOffset);
+    let mark = IndexMark {
+        end: checkpoint.get(CheckpointField::IndexEnd),
+        file: checkpoint.get(CheckpointField::IndexFile),
+        entries: u32::try_from(checkpoint.get(CheckpointField::IndexEntries)).unwrap_or(u32::MAX),
+    };
+    IndexOnDisk {
+        full_before_ms: checkpoint.time_ms(CheckpointField::IndexMsgTimestamp),
+        mark: Some(mark).filter(|mark| is_known && mark.entries > 0),
+    }
 }
 
 /// The abort file: there while the store is open, so that its presence at the start means a crash.

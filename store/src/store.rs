@@ -3,7 +3,7 @@
 //! ```text
 //!   open: lock file -> files of the log -> queues, index -> recovery -> abort file
 //!   run:  put, get, query from any thread; services tick (`services.rs`)
-//!   close: dispatch the rest -> flush all -> checkpoint -> remove the abort file -> release the lock
+//!   close: dispatch the rest -> flush all -> checkpoint -> note of the queues -> remove the abort file -> release the lock
 //! ```
 //!
 //! A store that is dropped without `close` is a store that crashed: its abort file stays.
@@ -24,8 +24,6 @@ use thiserror::Error;
 
 use crate::allocate::Allocator;
 use crate::checkpoint::{Checkpoint, CheckpointField};
-use crate::clean_stop::Noted;
-
 use crate::commit_log::CommitLog;
 use crate::config::{BrokerRole, MessageStoreConfig};
 use crate::consume_queue::Stopped;
@@ -37,7 +35,7 @@ use crate::offset::PhysicalOffset;
 use crate::put::WriteRefusal;
 use crate::queue_offsets::QueueOffsets;
 use crate::record::encode::RecordStyle;
-use crate::recovery::{self, Damage, Recovery};
+use crate::recovery::{self, Damage, Outcome, Recovery};
 use crate::retention::Retention;
 use crate::services::Wakers;
 use crate::stats::Stats;
@@ -217,7 +215,7 @@ impl Store {
             size_key: "mappedFileSizeCommitLog",
             disk,
         })?;
-        let crashed_after_ms = (!is_clean).then(|| checkpoint.time_ms(CheckpointField::IndexMsgTimestamp));
+        let crashed = (!is_clean).then(|| recovery::index_on_disk(&checkpoint));
         let stopped = match is_clean {
             true => Stopped::Cleanly,
             false => Stopped::ByCrash {
@@ -225,17 +223,35 @@ impl Store {
             },
         };
         let log_file = files.last().map(|file| file.path().to_owned());
-        let derived = Derived::load(&config, disk, &options.clock, stopped, crashed_after_ms, log_file)?;
-        let recovered = Recovery {
-            config: &config,
-            disk: &**disk,
-            checkpoint: &checkpoint,
-            derived: &derived,
-            files,
-            is_clean,
-        }
-        .run()?;
+        let log_file = log_file.as_deref();
+        let mut derived = Derived::load(&config, disk, &options.clock, stopped, crashed, log_file)?;
+        let recovery = |files, derived: &Derived| {
+            let recovery = Recovery {
+                config: &config,
+                disk: &**disk,
+                checkpoint: &checkpoint,
+                derived,
+                files,
+                is_clean,
+            };
+            recovery.run()
+        };
+        let recovered = match recovery(files, &derived)? {
+            Outcome::Recovered(recovered) => recovered,
+            Outcome::ContradictsNote(files) => {
+                derived.look_into_queues(&config, disk, stopped)?;
+                match recovery(files, &derived)? {
+                    Outcome::Recovered(recovered) => recovered,
+                    Outcome::ContradictsNote(_) => unreachable!("the queues' files were looked into"),
+                }
+            }
+        };
+        let note = derived.queues.note();
+        note.prepare()
+            .map_err(OpenError::io("make a directory in", &root))?;
         recovery::write_abort(&**disk, &root).map_err(OpenError::io("write the abort file in", &root))?;
+        note.vouch_while_running()
+            .map_err(OpenError::io("vouch for the note of the queues in", &root))?;
 
         queue.publish(recovered.files);
         let last_store_timestamp_ms = recovered.last.map_or(0, |(_, time_ms)| time_ms);
@@ -262,6 +278,10 @@ impl Store {
             memory_bytes: OnceLock::new(),
             options,
         });
+        // The log is settled: from now on entries wait for it.
+        store
+            .extend_queues_reach()
+            .map_err(OpenError::io("write the checkpoint in", &root))?;
         store.look_at_disks(&config);
         Ok(store)
     }
@@ -290,17 +310,14 @@ impl Store {
         let files = self.log.files();
         let log_file = files.find(self.log.end()).or(files.iter().last());
         let log_file = log_file.map(|file| file.path().to_owned());
-        let clean_stop = self.derived.queues.clean_stop(log_file);
-        clean_stop.prepare().context("make a directory")?;
+        let last_record = self.dispatching.last().map(|(position, _)| position);
+        let reach = self.checkpoint.get(CheckpointField::QueuesReach);
+        let noted = self.derived.queues.write_note(last_record, reach);
         recovery::remove_abort(&self.options.disk, &self.options.config.get().root())
             .context("remove the abort file")?;
         // Last: it vouches for everything before. The stop is clean without it, the next start only takes longer.
-        let last_record = self.dispatching.last().map(|(position, _)| position);
-        let noted = match self.derived.queues.ends() {
-            Some(topics) => clean_stop.write(&Noted { last_record, topics }),
-            None => Ok(()),
-        };
-        if let Err(error) = noted {
+        let vouched = noted.and_then(|()| self.derived.queues.note().vouch_for_a_stop(log_file.as_deref()));
+        if let Err(error) = vouched {
             tracing::warn!("the next start will look into all queues: {error}");
         }
         Ok(())

@@ -4,10 +4,12 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use common::clock::Clock as _;
 use common::service::Service as _;
+use store::Store;
 use support::{Bench, bodies, dispatch, files, flush_all, message};
 
 const MESSAGES: usize = 100;
@@ -23,11 +25,24 @@ fn crashed() -> Bench {
             .unwrap();
     }
     dispatch(&store, &bench);
-    // The queue's files are written, and the power goes before they are synced.
-    bench.disk.faults().fails_flush.store(true, Ordering::SeqCst);
-    assert!(store.ticks().flush_queues.tick(bench.clock.now(), true).is_err());
-    bench.disk.faults().fails_flush.store(false, Ordering::SeqCst);
+    write_queues(&store, &bench);
     bench
+}
+
+/// The queues' files are written, as their records are on disk, and the power goes before they are synced.
+fn write_queues(store: &Arc<Store>, bench: &Bench) {
+    let mut ticks = store.ticks();
+    ticks.flush.tick(bench.clock.now(), true).unwrap();
+    // Too little to be flushed; the checkpoint says how far the log is on disk.
+    ticks.flush_queues.tick(bench.clock.now(), false).unwrap();
+    bench.disk.faults().fails_flush.store(true, Ordering::SeqCst);
+    assert!(ticks.flush_queues.tick(bench.clock.now(), true).is_err());
+    bench.disk.faults().fails_flush.store(false, Ordering::SeqCst);
+}
+
+/// As in the directory of a broker that keeps no note of its queues: they are looked into.
+fn without_note(bench: &Bench) {
+    fs::remove_dir_all(bench.root().join("queuenote")).unwrap();
 }
 
 fn queue_files(bench: &Bench) -> Vec<PathBuf> {
@@ -57,8 +72,8 @@ fn queue_pages_that_never_reached_the_disk_are_built_anew() {
     }
 }
 
-#[test]
-fn queue_pages_lost_after_the_checkpoint_are_built_anew() {
+/// A store whose checkpoint has 31 messages, and whose queue has 13 files.
+fn crashed_after_a_checkpoint() -> Bench {
     let bench = Bench::small();
     let store = bench.open();
     for number in 0..MESSAGES {
@@ -70,28 +85,114 @@ fn queue_pages_lost_after_the_checkpoint_are_built_anew() {
         }
     }
     dispatch(&store, &bench);
+    write_queues(&store, &bench);
     drop(store);
-    for path in &queue_files(&bench)[4..] {
-        zero(path);
+    assert_eq!(queue_files(&bench).len(), 13);
+    bench
+}
+
+#[test]
+fn queue_pages_lost_after_the_checkpoint_are_built_anew() {
+    for is_noted in [true, false] {
+        let bench = crashed_after_a_checkpoint();
+        for path in &queue_files(&bench)[4..] {
+            zero(path);
+        }
+        if !is_noted {
+            without_note(&bench);
+        }
+        assert_eq!(bodies(&bench.open(), "T", 0), all());
     }
+}
+
+#[test]
+fn after_a_crash_no_queue_file_is_opened_that_was_noted() {
+    let bench = crashed_after_a_checkpoint();
+    let opens = || bench.disk.faults().queue_opens.load(Ordering::SeqCst);
+    let before = opens();
+    let store = bench.open();
+    assert_eq!(opens(), before);
+    assert_eq!(store.max_offset("T", 0), MESSAGES as i64);
+    assert_eq!(bodies(&store, "T", 0), all());
+    flush_all(&store, &bench);
+    drop(store);
+    without_note(&bench);
+    assert_eq!(bodies(&bench.open(), "T", 0), all(), "the files hold the same");
+}
+
+/// What the queues' files hold beyond the end of the log must not come up again when the log has grown past it.
+#[test]
+fn entries_of_messages_that_the_disk_lost_against_its_word_go_too() {
+    let bench = crashed_after_a_checkpoint();
+    let log = files(&bench.root().join("commitlog"));
+    let kept = 40;
+    let mut messages = 0;
+    for path in &log {
+        let mut bytes = fs::read(path).unwrap();
+        let mut at = 0;
+        while let Ok(record) = store::record::decode(&bytes[at..]) {
+            let size = record.size_bytes as usize;
+            messages += 1;
+            if messages > kept {
+                bytes[at..at + size].fill(0);
+            }
+            at += size;
+        }
+        if messages > kept {
+            bytes[at..].fill(0);
+        }
+        fs::write(path, bytes).unwrap();
+    }
+    let store = bench.open();
+    assert_eq!(bodies(&store, "T", 0), all()[..kept]);
+    for number in kept..MESSAGES {
+        let body = format!("{number:03}");
+        store.put(&message("U", 0, "", body.as_bytes())).unwrap();
+    }
+    dispatch(&store, &bench);
+    store.close().unwrap();
+    drop(store);
+    without_note(&bench);
+    let store = bench.open();
+    assert_eq!(bodies(&store, "T", 0), all()[..kept]);
+    assert_eq!(bodies(&store, "U", 0), all()[kept..]);
+}
+
+#[test]
+fn queues_that_were_taken_away_after_a_crash_are_built_anew() {
+    let bench = crashed();
+    fs::remove_dir_all(bench.root().join("consumequeue")).unwrap();
     assert_eq!(bodies(&bench.open(), "T", 0), all());
+
+    let bench = crashed_after_a_checkpoint();
+    fs::remove_dir_all(bench.root().join("consumequeue").join("T")).unwrap();
+    fs::remove_file(bench.root().join("checkpoint")).unwrap();
+    assert_eq!(bodies(&bench.open(), "T", 0), all());
+}
+
+#[test]
+fn a_topic_deleted_after_the_note_stays_deleted() {
+    let bench = Bench::small();
+    let store = bench.open();
+    for topic in ["T", "U"] {
+        store.put(&message(topic, 0, "", b"a")).unwrap();
+    }
+    dispatch(&store, &bench);
+    flush_all(&store, &bench);
+    store.delete_topic("T");
+    drop(store);
+    let store = bench.open();
+    assert_eq!(
+        (store.topics(), bodies(&store, "U", 0)),
+        (vec!["U".to_owned()], vec!["a".to_owned()])
+    );
 }
 
 #[test]
 fn a_kill_while_recovery_cuts_a_queue_loses_none_of_its_beginning() {
     for kill_at in 2..9 {
-        let bench = Bench::small();
-        let store = bench.open();
-        for number in 0..MESSAGES {
-            let body = format!("{number:03}");
-            store.put(&message("T", 0, "", body.as_bytes())).unwrap();
-            if number == 30 {
-                dispatch(&store, &bench);
-                flush_all(&store, &bench);
-            }
-        }
-        dispatch(&store, &bench);
-        drop(store);
+        let bench = crashed_after_a_checkpoint();
+        without_note(&bench);
         bench.disk.faults().removals_left.store(kill_at, Ordering::SeqCst);
         let killed = bench.try_open();
         bench.disk.faults().removals_left.store(0, Ordering::SeqCst);

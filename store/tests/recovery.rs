@@ -49,8 +49,6 @@ fn log_file(bench: &Bench, start: u64) -> PathBuf {
 
 /// Changes the log's bytes while the store is down.
 fn edit(bench: &Bench, position: u64, change: impl FnOnce(&mut [u8])) {
-    // File times move on every few milliseconds only: a change at once after a clean stop would look like none.
-    std::thread::sleep(std::time::Duration::from_millis(30));
     let size = bench.config.mapped_file_size_commit_log as u64;
     let path = log_file(bench, position - position % size);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -515,7 +513,7 @@ proptest! {
     /// Messages that were flushed survive, whole and in their places; what is there beyond them is what was put.
     #[test]
     fn a_power_loss_costs_nothing_that_was_flushed(
-        steps in prop::collection::vec((0u8..10, 1usize..12), 1..25), seed in any::<u64>(),
+        steps in prop::collection::vec((0u8..10, 1usize..12), 1..25), seed in any::<u64>(), is_noted in any::<bool>(),
     ) {
         let bench = Bench::with(|config| {
             config.mapped_file_size_commit_log = 16 * 1024;
@@ -550,13 +548,19 @@ proptest! {
             bench.advance_ms(100);
         }
         drop(store);
+        let abort = bench.root().join("abort");
+        let (abort_made, abort_text) = (std::fs::metadata(&abort).unwrap().modified().unwrap(), std::fs::read(&abort).unwrap());
         let mut state = seed | 1;
         synced.crash(&bench.root(), &mut || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             state >> 63 == 0
         });
         // Names that are always synced before they matter.
-        std::fs::write(bench.root().join("abort"), "1").unwrap();
+        std::fs::write(&abort, abort_text).unwrap();
+        if is_noted {
+            let times = std::fs::FileTimes::new().set_modified(abort_made);
+            std::fs::File::options().write(true).open(&abort).unwrap().set_times(times).unwrap();
+        }
 
         let store = bench.open();
         let found = numbers(&store);

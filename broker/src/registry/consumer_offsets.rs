@@ -181,6 +181,10 @@ impl ConsumerOffsets {
     pub fn commit(&self, client: impl Display, group: &str, topic: &str, queue_id: i32, offset: i64) {
         let queue_id = self.queue_of(group, queue_id);
         let old = self.put(group, topic, queue_id, offset, |offsets| &mut offsets.committed);
+        if old == Some(offset) {
+            // Nothing to write: an idle consumer commits the same again and again.
+            return;
+        }
         if let Some(old) = old.filter(|old| offset < *old) {
             self.warn_of_step_back(client, group, topic, queue_id, offset, old);
         }
@@ -189,8 +193,10 @@ impl ConsumerOffsets {
 
     /// Records how far a queue was pulled, for `consumerProgress`.
     pub fn commit_pull(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        self.put(group, topic, queue_id, offset, |offsets| &mut offsets.pulled);
-        self.file.mark_changed();
+        let old = self.put(group, topic, queue_id, offset, |offsets| &mut offsets.pulled);
+        if old != Some(offset) {
+            self.file.mark_changed();
+        }
     }
 
     /// How far a queue was pulled; without a record, what [`Self::query`] says.

@@ -106,8 +106,11 @@ impl Disk for FaultyDisk {
     fn list(&self, directory: &Path) -> io::Result<Vec<DiskEntry>> {
         RealDisk.list(directory)
     }
-    fn modified_ms(&self, file: &Path) -> io::Result<i64> {
-        RealDisk.modified_ms(file)
+    fn modified_ns(&self, path: &Path) -> io::Result<i64> {
+        RealDisk.modified_ns(path)
+    }
+    fn advance_modified_ns(&self, path: &Path) -> io::Result<()> {
+        RealDisk.advance_modified_ns(path)
     }
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
         self.write_and_sync(file, bytes)
