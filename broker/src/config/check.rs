@@ -128,6 +128,10 @@ fn settle(settings: &mut Settings, report: &mut ConfigReport) -> bool {
                 if !settings.reset(key) {
                     return false;
                 }
+                if key == "brokerRole" {
+                    // The number of a slave is wrong for a master alone.
+                    settings.reset("brokerId");
+                }
             }
             Err(other) => {
                 report.add(Severity::Error, "", other.to_string());
@@ -351,6 +355,14 @@ mod tests {
             found[3].2
         );
         assert_eq!(checked(text).exit_code(), 2);
+    }
+
+    #[test]
+    fn of_a_slave_only_its_role_is_refused() {
+        let found = findings("brokerId=1\nbrokerRole=SLAVE\n");
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!((found[0].0, found[0].1), (Some(3), Severity::Error));
+        assert!(found[0].2.starts_with("brokerRole: `SLAVE` is refused"));
     }
 
     #[test]

@@ -41,7 +41,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 class MetricsTest extends CompatTest {
     private static final Path GOLDEN = Paths.get("src", "test", "resources", "metrics.txt");
     private static final boolean WRITE = "write".equals(System.getProperty("metrics.golden"));
-    private static final Duration SETTLE = Duration.ofSeconds(60);
+    private static final Duration SETTLE = Await.LIMIT;
     /** Series of the Java broker that ours has otherwise or not, by the beginning of their line. */
     private static final Map<String, String> OTHERWISE = Map.of(
         "rocketmq_processor_watermark{", "one lane instead of a queue for each kind of request",
