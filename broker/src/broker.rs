@@ -15,7 +15,7 @@
 //!     │   topic_routes                                         who is connected, and where else queues are
 //!     ├── pull_hold, pop_hold, lite, delay_arrivals            told of arrivals by the store
 //!     ├── timers         messages with a delivery time; none without timerWheelEnable
-//!     ├── revive_log, pop_locks, pop_progress                  what pops leave behind
+//!     ├── revive_log, pop_locks, invisible, pop_progress       what pops leave behind
 //!     └── cold_data, stats, registration, random, unique_keys
 //! ```
 
@@ -46,6 +46,7 @@ use crate::hold::pop::PopHold;
 use crate::hold::pull::PullHold;
 use crate::lite::dispatch::LiteDispatch;
 use crate::namesrv_link::RegistrationWaker;
+use crate::pop::invisible::Invisible;
 use crate::pop::locks::PopLocks;
 use crate::pop::progress::{self, PopProgress};
 use crate::pop::revive_log::ReviveLog;
@@ -100,6 +101,7 @@ pub struct Broker {
     pub(crate) timers: Option<Arc<Timers>>,
     pub(crate) revive_log: ReviveLog,
     pub(crate) pop_locks: PopLocks,
+    pub(crate) invisible: Invisible,
     pub(crate) pop_progress: Arc<PopProgress>,
 
     pub(crate) stats: Arc<BrokerStats>,
@@ -249,6 +251,7 @@ impl Broker {
             timers,
             revive_log,
             pop_locks: PopLocks::new(),
+            invisible: Invisible::default(),
             pop_progress,
             registration,
             wakers,

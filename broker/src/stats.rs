@@ -66,10 +66,10 @@ pub struct BrokerStats {
     cluster: String,
     /// Put messages and their bytes, by topic.
     topics: Items<2>,
-    /// Got messages, their bytes, messages sent back; by `topic@group`.
-    groups: Items<3>,
-    /// Put and got messages, then the same without the broker's own topics.
-    totals: Item<4>,
+    /// Got messages, their bytes, messages sent back, acks and checkpoints of pops; by `topic@group`.
+    groups: Items<5>,
+    /// Put and got messages, then the same without the broker's own topics; acks and checkpoints of pops.
+    totals: Item<6>,
     mornings: Mutex<Mornings>,
     rates: Mutex<Rates>,
     /// What only a scraper wants to know.
@@ -81,10 +81,14 @@ const PUT_SIZE: usize = 1;
 const GET_NUMS: usize = 0;
 const GET_SIZE: usize = 1;
 const SEND_BACK_NUMS: usize = 2;
+const ACK_NUMS: usize = 3;
+const CK_NUMS: usize = 4;
 const ALL_PUT: usize = 0;
 const ALL_GET: usize = 1;
 const USER_PUT: usize = 2;
 const USER_GET: usize = 3;
+const ALL_ACKS: usize = 4;
+const ALL_CKS: usize = 5;
 
 /// Messages since the start, as counted at the last two midnights and now. Reference: `BrokerStats`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -210,6 +214,24 @@ impl BrokerStats {
         });
     }
 
+    /// A group acknowledged popped messages of a topic.
+    pub fn record_acks(&self, group: &str, topic: &str, messages: usize) {
+        self.count_pop_records(group, topic, ACK_NUMS, ALL_ACKS, messages);
+    }
+
+    /// A checkpoint of messages that a group popped was put.
+    pub fn record_checkpoint(&self, group: &str, topic: &str) {
+        self.count_pop_records(group, topic, CK_NUMS, ALL_CKS, 1);
+    }
+
+    fn count_pop_records(&self, group: &str, topic: &str, of_group: usize, of_all: usize, count: usize) {
+        let now = || self.clock.monotonic();
+        with_group_key(topic, group, |key| {
+            self.groups.add(key, now, [(of_group, count as u64)]);
+        });
+        self.totals.counts[of_all].add(count as u64);
+    }
+
     /// A group gave a message of a topic up.
     pub(crate) fn record_dead_letter(&self, group: &str, topic: &str) {
         if let Some(traffic) = self.traffic() {
@@ -243,6 +265,10 @@ impl BrokerStats {
             "GROUP_GET_NUMS" => group(GET_NUMS),
             "GROUP_GET_SIZE" => group(GET_SIZE),
             "SNDBCK_PUT_NUMS" => group(SEND_BACK_NUMS),
+            "GROUP_ACK_NUMS" => group(ACK_NUMS),
+            "GROUP_CK_NUMS" => group(CK_NUMS),
+            "BROKER_ACK_NUMS" => total(ALL_ACKS),
+            "BROKER_CK_NUMS" => total(ALL_CKS),
             "BROKER_PUT_NUMS" => total(ALL_PUT),
             "BROKER_GET_NUMS" => total(ALL_GET),
             "BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC" => total(USER_PUT),

@@ -48,6 +48,8 @@ pub const RETRY_TOPIC_PREFIX: &str = "%RETRY%";
 pub const DLQ_TOPIC_PREFIX: &str = "%DLQ%";
 /// Before the name of a light message queue.
 pub const LMQ_PREFIX: &str = "%LMQ%";
+/// The longest name of a light message queue, in bytes: that of a directory.
+pub const LMQ_MAX_BYTES: usize = 255;
 /// Groups that start with it belong to the broker.
 pub const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
 /// Whoever takes delayed messages out of the schedule topic, in statistics.
@@ -216,6 +218,17 @@ pub fn lmq_of_lite_topic(topic: &str, lite_topic: &str) -> String {
     [LMQ_PREFIX, "$", topic, "$", lite_topic].concat()
 }
 
+/// Whether a light message queue is that of a light topic. Reference: `LiteUtil.isLiteTopicQueue`.
+pub fn is_lite_lmq(lmq: &str) -> bool {
+    let rest = lmq.strip_prefix(LMQ_PREFIX);
+    rest.is_some_and(|rest| rest.starts_with('$'))
+}
+
+/// Whether a light message queue may have this name: it becomes that of a directory, and one of a list.
+pub fn is_possible_lmq(lmq: &str) -> bool {
+    lmq.len() <= LMQ_MAX_BYTES && !lmq.contains(['/', '\0', ','])
+}
+
 /// The topic and the light topic inside it that a light message queue is of; `None` for any other name.
 /// Reference: `LiteUtil.getParentTopic`, `getLiteTopic`.
 pub fn lite_topic_of_lmq(lmq: &str) -> Option<(&str, &str)> {
@@ -290,6 +303,15 @@ mod tests {
         assert_eq!(group_of_retry_topic("g"), None);
         assert_eq!(lmq_of_lite_topic("parent", "child"), "%LMQ%$parent$child");
         assert_eq!(lite_topic_of_lmq("%LMQ%$parent$child"), Some(("parent", "child")));
+        assert!(is_lite_lmq("%LMQ%$a$b$c") && !is_lite_lmq("%LMQ%a") && !is_lite_lmq("a$b"));
+        for impossible in [
+            "%LMQ%$a$b/c",
+            "%LMQ%$a$b,c",
+            &lmq_of_lite_topic("a", &"x".repeat(255)),
+        ] {
+            assert!(!is_possible_lmq(impossible), "{impossible}");
+        }
+        assert!(is_possible_lmq("%LMQ%$a$b"));
         for other in [
             "%LMQ%a",
             "%LMQ%$a",

@@ -91,6 +91,16 @@ fn topics() {
 }
 
 #[test]
+fn message_request_modes() {
+    let file = java_config!("messageRequestMode.json");
+    let modes: MessageRequestModeSerializeWrapper = read(file);
+    let of_tags = &modes.message_request_mode_map["FxTags"];
+    assert_eq!(of_tags["FxPopCG"].pop_share_queue_num, 8);
+    assert_eq!(of_tags["FxCG"].mode, MessageRequestMode::Pull);
+    assert_lossless::<MessageRequestModeSerializeWrapper>(file, &[]);
+}
+
+#[test]
 fn subscription_groups() {
     let file = java_config!("subscriptionGroup.json");
     let groups: SubscriptionGroupWrapper = read(file);

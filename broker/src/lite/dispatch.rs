@@ -294,7 +294,7 @@ impl LiteDispatch {
 
 impl ArrivalListener for LiteDispatch {
     fn arrived(&self, arrival: &Arrival<'_>) {
-        if self.active.load(Ordering::SeqCst) > 0 && names::lite_topic_of_lmq(arrival.topic).is_some() {
+        if self.active.load(Ordering::SeqCst) > 0 && names::is_lite_lmq(arrival.topic) {
             self.dispatch(arrival.topic, None, None);
         }
     }

@@ -14,6 +14,7 @@
 //!   reviver      the service that reads the revive topic and puts the copies
 //!   progress     how far a group has popped, also after a crash
 //!   locks        one pop at a time of a queue
+//!   invisible    how many messages of a queue are, to a group, where that is limited
 //! ```
 //!
 //! In-order pop keeps no checkpoints: its state is [`ConsumerOrderInfo`](crate::registry::ConsumerOrderInfo).
@@ -22,6 +23,7 @@
 
 pub mod handle;
 mod horizon;
+pub mod invisible;
 pub mod locks;
 pub mod progress;
 pub mod revive;

@@ -56,6 +56,12 @@ pub(crate) fn ack_message(broker: &Broker, request: Request<'_, AckMessageReques
         Popped::Lite(lmq) => return lite_ack::ack(broker, header, &lmq),
     };
     let appended = append_ack(broker, &handle, wanted, header.offset)?;
+    let queue = GroupQueue {
+        topic: wanted.topic,
+        group: wanted.group,
+        queue_id: wanted.queue_id,
+    };
+    pop_checks::acknowledged(broker, queue, handle.pop_time_ms, 1);
     Ok(answer_when_flushed(
         broker,
         appended.end,
@@ -81,7 +87,9 @@ pub(crate) fn append_ack(
         topic: wanted.topic.to_owned(),
     };
     let due_ms = handle.pop_time_ms.saturating_add(handle.invisible_time_ms);
-    append(broker, &ReviveRecord::Ack(ack), handle.revive_queue_id, due_ms)
+    let appended = append(broker, &ReviveRecord::Ack(ack), handle.revive_queue_id, due_ms)?;
+    broker.stats.record_acks(wanted.group, wanted.topic, 1);
+    Ok(appended)
 }
 
 /// Puts a record that a client's handle leads to: neither its queue nor its time is taken on trust.
@@ -119,7 +127,11 @@ fn ack_in_order(
         queue_id,
     } = message.queue;
     let client = connection.peer_addr();
-    match pop_order::acknowledge(broker, &broker.order_info, message, invisible_time_ms, client)? {
+    let acked = pop_order::acknowledge(broker, &broker.order_info, message, invisible_time_ms, client)?;
+    if matches!(acked, Acked::Free | Acked::Blocked) {
+        pop_checks::acknowledged(broker, message.queue, message.pop_time_ms, 1);
+    }
+    match acked {
         Acked::NoChange | Acked::Blocked => Ok(()),
         Acked::Free => {
             broker.pop_hold.wake_for_queue(topic, group, queue_id);
@@ -180,12 +192,12 @@ fn ack_element(
             format!("more than {MAX_ACKS_PER_ELEMENT} messages of one pop are acknowledged"),
         ));
     }
+    let queue = GroupQueue {
+        topic: &topic,
+        group: &element.consumer_group,
+        queue_id: element.queue_id,
+    };
     if element.revive_queue_id == ORDER_REVIVE_QUEUE {
-        let queue = GroupQueue {
-            topic: &topic,
-            group: &element.consumer_group,
-            queue_id: element.queue_id,
-        };
         for offset in offsets {
             let message = InOrder {
                 queue,
@@ -199,6 +211,7 @@ fn ack_element(
     if offsets.is_empty() {
         return Ok(None);
     }
+    let messages = offsets.len();
     let ack = BatchAckMsg {
         ack_offset: -1,
         ack_offset_list: offsets,
@@ -207,14 +220,18 @@ fn ack_element(
         pop_time_ms: element.pop_time_ms,
         queue_id: element.queue_id,
         start_offset: element.start_offset,
-        topic,
+        topic: topic.clone(),
     };
     let due_ms = element.pop_time_ms.saturating_add(element.invisible_time_ms);
-    append(
+    let appended = append(
         broker,
         &ReviveRecord::BatchAck(ack),
         element.revive_queue_id,
         due_ms,
-    )
-    .map(Some)
+    )?;
+    broker
+        .stats
+        .record_acks(&element.consumer_group, &topic, messages);
+    pop_checks::acknowledged(broker, queue, element.pop_time_ms, messages);
+    Ok(Some(appended))
 }

@@ -60,6 +60,7 @@ pub(crate) fn change_invisible_time(broker: &Broker, request: ChangeRequest<'_>)
         handle.revive_queue_id,
         due_ms,
     )?;
+    broker.stats.record_checkpoint(wanted.group, wanted.topic);
     let appended = append_ack(broker, &handle, wanted, header.offset)?;
     let answer = ChangeInvisibleTimeResponseHeader {
         pop_time: now_ms,

@@ -51,6 +51,7 @@ pub(crate) fn ack(broker: &Broker, header: &AckMessageRequestHeader<'_>, lmq: &s
             return Err(refuse(response_code::MESSAGE_ILLEGAL, "ack offset illegal."));
         }
     }
+    broker.stats.record_acks(group, &header.topic, 1);
     Ok(Response::success().into())
 }
 

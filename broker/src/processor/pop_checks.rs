@@ -263,6 +263,32 @@ pub(crate) fn pop_offset(
     offset
 }
 
+/// Whether so many messages of the queue are invisible to the group that it gets no more now; until when, if no more are
+/// acknowledged, ms. Reference: `isPopShouldStop`.
+pub(crate) fn is_full_until_ms(broker: &Broker, queue: GroupQueue<'_>) -> Option<i64> {
+    let config = broker.config.get();
+    if !config.enable_pop_message_threshold {
+        return None;
+    }
+    let limit = config.pop_inflight_message_threshold;
+    broker
+        .invisible
+        .is_full_until_ms(queue, limit, broker.clock.wall_ms())
+}
+
+/// Messages of a pop were acknowledged: the queue may give more.
+pub(crate) fn acknowledged(broker: &Broker, queue: GroupQueue<'_>, pop_time_ms: i64, messages: usize) {
+    if !broker.config.get().enable_pop_message_threshold {
+        return;
+    }
+    let was_full = is_full_until_ms(broker, queue).is_some();
+    broker.invisible.acknowledged(queue, pop_time_ms, messages);
+    if was_full && is_full_until_ms(broker, queue).is_none() {
+        let GroupQueue { topic, group, .. } = queue;
+        broker.pop_hold.wake_for_queue(topic, group, queue.queue_id);
+    }
+}
+
 /// From where a look at this queue reads, changing nothing.
 pub(crate) fn peek_offset(broker: &Broker, queue: GroupQueue<'_>) -> i64 {
     broker

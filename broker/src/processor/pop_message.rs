@@ -312,6 +312,10 @@ impl<'a> Popping<'a> {
             }
             return Ok(());
         }
+        if let Some(until_ms) = pop_checks::is_full_until_ms(broker, queue) {
+            self.look_again_at(until_ms);
+            return Ok(());
+        }
         if self.room() <= 0 {
             self.rest += (broker.store.max_offset(topic, queue_id) - offset).max(0);
             return Ok(());
@@ -398,6 +402,12 @@ impl<'a> Popping<'a> {
                 .consumer_offsets
                 .commit("pop", group, topic, queue_id, found.next_begin_offset);
         }
+        if broker.config.get().enable_pop_message_threshold {
+            let until_ms = self.pop_time_ms.saturating_add(self.header.invisible_time);
+            broker
+                .invisible
+                .popped(queue, self.pop_time_ms, offsets.len(), until_ms);
+        }
         self.lists.add_messages(topic, queue_id, start_offset, &offsets);
         self.message_count += i32::try_from(offsets.len()).unwrap_or(i32::MAX);
         broker.stats.record_pop(
@@ -445,8 +455,9 @@ impl<'a> Popping<'a> {
                 self.revive_queue_id,
                 due_ms,
             )
-            .map(drop)
-            .map_err(|error| put_refused(&error, broker.store_config.get().max_message_size))
+            .map_err(|error| put_refused(&error, broker.store_config.get().max_message_size))?;
+        broker.stats.record_checkpoint(queue.group, queue.topic);
+        Ok(())
     }
 
     fn remember_batch(&mut self, queue: GroupQueue<'_>, offsets: &[i64]) {
@@ -624,6 +635,7 @@ fn has_more(broker: &Broker, header: &PopMessageRequestHeader<'_>) -> bool {
         };
         broker.store.max_offset(topic, queue_id) > pop_checks::peek_offset(broker, queue)
             && !broker.pop_locks.is_locked(topic, group, queue_id)
+            && pop_checks::is_full_until_ms(broker, queue).is_none()
             && !is_blocked()
     };
     let in_topic = |topic: &str| {

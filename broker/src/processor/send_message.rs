@@ -103,9 +103,7 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
         .is_none()
         .then(|| broker.unique_keys.next_key());
     let uniq_key = properties.uniq_key.or(new_uniq_key.as_deref());
-    let multi_dispatch = properties
-        .lite_topic
-        .map(|lite_topic| names::lmq_of_lite_topic(target.topic, lite_topic));
+    let multi_dispatch = lmq_of(broker, target.topic, &properties)?;
     let stored_properties = properties.encode(&Changes {
         region_id: &config.region_id,
         trace_on: config.trace_on,
@@ -450,6 +448,21 @@ fn goes_to_many_queues(broker: &Broker, properties: &SendProperties<'_>) -> bool
     store_config.enable_lmq
         && store_config.enable_multi_dispatch
         && (properties.lite_topic.is_some() || properties.has_multi_dispatch)
+}
+
+/// The light message queue of a message of a light topic.
+fn lmq_of(broker: &Broker, topic: &str, properties: &SendProperties<'_>) -> Result<Option<String>, Refusal> {
+    let Some(lite_topic) = properties.lite_topic else {
+        return Ok(None);
+    };
+    let lmq = names::lmq_of_lite_topic(topic, lite_topic);
+    if goes_to_many_queues(broker, properties) && !names::is_possible_lmq(&lmq) {
+        return Err(illegal(format!(
+            "the light topic {lite_topic} cannot have a queue: {lmq} is longer than {} bytes or has a slash or a comma",
+            names::LMQ_MAX_BYTES
+        )));
+    }
+    Ok(Some(lmq))
 }
 
 /// The slot in which a message with a delivery time waits; `None` when it goes to its topic at once.

@@ -91,4 +91,18 @@ mod tests {
         assert_eq!(modes.get("t", "g"), Some(pop));
         assert_eq!(modes.get("t", "h"), None);
     }
+
+    #[test]
+    fn a_java_file_is_read() {
+        let modes = Home::of_java().request_modes();
+        let mode = |topic, group| {
+            modes
+                .get(topic, group)
+                .map(|mode| (mode.mode, mode.pop_share_queue_num))
+        };
+        assert_eq!(mode("FxNormal", "FxPopCG"), Some((MessageRequestMode::Pop, 3)));
+        assert_eq!(mode("FxTags", "FxPopCG"), Some((MessageRequestMode::Pop, 8)));
+        assert_eq!(mode("FxTags", "FxCG"), Some((MessageRequestMode::Pull, 0)));
+        assert_eq!(mode("FxNormal", "FxCG"), None);
+    }
 }

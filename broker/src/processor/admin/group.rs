@@ -84,6 +84,7 @@ pub(crate) fn delete(broker: &Broker, request: Request<'_, DeleteSubscriptionGro
     let group = &header.group_name;
     tracing::info!(group, clean_offset = header.clean_offset, peer = %request.call.connection.peer_addr(), "delete group");
     broker.groups.remove(group);
+    broker.invisible.forget(|queue| queue.group == group.as_str());
     if header.clean_offset {
         broker.consumer_offsets.remove_group(group);
         write_now(broker.consumer_offsets.as_ref())?;

@@ -243,6 +243,7 @@ fn delete_one(broker: &Broker, topic: &str) {
     broker.static_topics.mappings.remove(topic);
     broker.topics.remove(topic);
     broker.consumer_offsets.remove_topic(topic);
+    broker.invisible.forget(|queue| queue.topic == topic);
     let queues = broker.store.delete_topic(topic);
     if let Some(timers) = &broker.timers {
         timers.metrics.forget(topic);

@@ -280,6 +280,21 @@ fn a_light_topic_that_nobody_sends_to_goes_after_its_time_and_begins_anew() {
 }
 
 #[test]
+fn a_light_topic_whose_queue_nobody_could_make_is_refused() {
+    let broker = broker_with_light_topics(&[]);
+    let send = |lite_topic: &str| {
+        let properties = property_text(&[("__LITE_TOPIC", lite_topic)]);
+        broker.client().send(send_header(TOPIC, &properties), b"m").code
+    };
+    for lite_topic in ["a/b", "a,b", &"x".repeat(300)] {
+        assert_eq!(send(lite_topic), response_code::MESSAGE_ILLEGAL, "{lite_topic}");
+    }
+    broker.subscribe_lite("a", LiteSubscriptionAction::PartialAdd, &["x$y"]);
+    broker.send_lite("x$y", "odd");
+    assert_eq!(broker.client().pop_lite("a", None).bodies(), [b"odd"]);
+}
+
+#[test]
 fn light_topics_go_with_their_parent() {
     let broker = broker_with_light_topics(&[]);
     broker.send_lite("x", "x-0");

@@ -783,6 +783,57 @@ fn in_order_a_consumer_may_ask_for_its_messages_sooner_or_later() {
 }
 
 #[test]
+fn a_queue_with_too_many_messages_in_flight_gives_none_until_some_are_done() {
+    let threshold = [
+        ("enablePopMessageThreshold", "true"),
+        ("popInflightMessageThreshold", "1"),
+    ];
+    let revival = Revival::new(&threshold);
+    revival.send(&["1", "2", "3", "4"]);
+    let client = revival.broker.client();
+    let two = PopMessageRequestHeader {
+        queue_id: 0,
+        max_msg_nums: 2,
+        ..pop_header("g", "Orders")
+    };
+    let popped = client.pop(&two);
+    assert_eq!(bodies(&popped), ["1", "2"]);
+    assert!(client.pop(&two).is_empty(), "two are more than one");
+    let waits = PopMessageRequestHeader {
+        poll_time: 10_000,
+        ..two.clone()
+    };
+    assert!(client.try_call(pop_request(&waits)).is_none());
+    client.must_ack("g", &popped[0]);
+    let answers = client.resumed_answers();
+    assert_eq!(bodies(&super::pop::popped(&answers[0], "g")), ["3", "4"]);
+    revival
+        .broker
+        .clock
+        .advance(Duration::from_millis(INVISIBLE_MS.unsigned_abs()));
+    revival.send(&["5"]);
+    assert_eq!(bodies(&client.pop(&two)), ["5"], "their time is up");
+}
+
+#[test]
+fn acks_and_checkpoints_are_counted_as_the_reference_counts_them() {
+    let revival = Revival::new(&[]);
+    revival.send(&["1", "2", "3"]);
+    let client = revival.broker.client();
+    let popped = client.pop_all("g", "Orders");
+    client.must_ack("g", &popped[0]);
+    client.change_invisible("g", &popped[1], 1_000);
+    let stats = &revival.broker.broker.stats;
+    revival.broker.clock.advance(Duration::from_secs(10));
+    let sum = |name: &str, key: &str| stats.view(name, key).map(|data| data.stats_minute.sum);
+    assert_eq!(sum("GROUP_ACK_NUMS", "Orders@g"), Some(2));
+    assert_eq!(sum("GROUP_CK_NUMS", "Orders@g"), Some(2));
+    assert_eq!(sum("BROKER_ACK_NUMS", "DefaultCluster"), Some(2));
+    assert_eq!(sum("BROKER_CK_NUMS", "DefaultCluster"), Some(2));
+    assert_eq!(sum("GROUP_ACK_NUMS", "Orders@h"), None);
+}
+
+#[test]
 fn in_order_an_answered_ack_survives_a_kill_and_the_rest_comes_in_its_time() {
     for writes_between in [false, true] {
         let revival = Revival::new(&[]);

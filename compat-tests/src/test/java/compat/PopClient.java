@@ -3,6 +3,7 @@ package compat;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
 import org.apache.rocketmq.client.consumer.AckCallback;
 import org.apache.rocketmq.client.consumer.AckResult;
 import org.apache.rocketmq.client.consumer.AckStatus;
@@ -93,6 +94,14 @@ final class PopClient {
         header.setExtraInfo(handle(message));
         Answer answer = new Answer();
         api.ackMessageAsync(pair.brokerAddr(), TIMEOUT, answer, header);
+        return answer.get().getStatus() == AckStatus.OK;
+    }
+
+    /** Acknowledges several messages of the topic by one request. */
+    boolean ackAll(List<MessageExt> messages) throws Exception {
+        Answer answer = new Answer();
+        List<String> handles = messages.stream().map(PopClient::handle).collect(Collectors.toList());
+        api.batchAckMessageAsync(pair.brokerAddr(), TIMEOUT, answer, topic, group, handles);
         return answer.get().getStatus() == AckStatus.OK;
     }
 

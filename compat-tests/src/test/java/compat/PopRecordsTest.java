@@ -2,6 +2,8 @@ package compat;
 
 import com.alibaba.fastjson2.JSON;
 import com.alibaba.fastjson2.JSONObject;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -45,6 +47,52 @@ class PopRecordsTest extends CompatTest {
         assertRecord(records.get(3), "ack", topic + "@0@2@" + group + "@" + popTime + "@" + broker + "@ack", popTime + 600_000,
             ack(topic, group, 0, 2, popTime));
         assertTrue(records.stream().allMatch(record -> record.getProperty("REAL_QID").equals("" + ExtraInfoUtil.getReviveQid(handle))));
+    }
+
+    @Test
+    void anAckOfManyHasTheReferencesForm() throws Exception {
+        String topic = newTopic("PopBatchAck", 1);
+        String group = unique("PopCG");
+        sendMany(startProducer(), topic, "m", 4);
+        PopClient client = new PopClient(pair(), startPuller(), group, topic);
+        List<MessageExt> popped = PopTest.popAll(client, 600_000, 4);
+        assertTrue(client.ackAll(List.of(popped.get(0), popped.get(2), popped.get(3))));
+        MessageExt record = recordsOf(topic, 2).get(1);
+        long popTime = ExtraInfoUtil.getPopTime(ExtraInfoUtil.split(PopClient.handle(popped.get(0))));
+        Map<String, Object> body = ack(topic, group, 0, -1, popTime);
+        body.put("aol", List.of(0, 2, 3));
+        assertRecord(record, "bAck", topic + "@0@-1@" + group + "@" + popTime + "@" + pair().brokerName() + "@ack", popTime + 600_000, body);
+    }
+
+    @Test
+    void acksAndCheckpointsAreCounted() throws Exception {
+        String topic = newTopic("PopStats", 1);
+        String group = unique("PopCG");
+        sendMany(startProducer(), topic, "m", 3);
+        PopClient client = new PopClient(pair(), startPuller(), group, topic);
+        List<MessageExt> popped = PopTest.popAll(client, 600_000, 3);
+        assertTrue(client.ack(popped.get(0)));
+        client.changeInvisible(popped.get(1), 500_000);
+        // Samples are taken every ten seconds.
+        Await.until("the counts", () -> sum("GROUP_ACK_NUMS", topic + "@" + group) == 2 && sum("GROUP_CK_NUMS", topic + "@" + group) >= 2);
+        assertTrue(sum("BROKER_ACK_NUMS", Pair.CLUSTER) >= 2 && sum("BROKER_CK_NUMS", Pair.CLUSTER) >= 2);
+    }
+
+    private long sum(String statistic, String key) throws Exception {
+        return pair().admin.viewBrokerStatsData(pair().brokerAddr(), statistic, key).getStatsMinute().getSum();
+    }
+
+    @Test
+    void aGroupsModeIsKeptInTheReferencesFile() throws Exception {
+        String topic = newTopic("PopMode", 1);
+        String group = unique("PopCG");
+        pair().admin.setMessageRequestMode(pair().brokerAddr(), topic, group, MessageRequestMode.POP, 3, 5_000);
+        Path file = Path.of(pair().broker.config.get("storePathRootDir"), "config", "messageRequestMode.json");
+        Map<String, Object> mode = new TreeMap<>(Map.of("topic", topic, "consumerGroup", group, "mode", "POP", "popShareQueueNum", 3));
+        Await.until("the mode in " + file, () -> {
+            JSONObject map = JSON.parseObject(Files.readString(file)).getJSONObject("messageRequestModeMap");
+            return mode.equals(new TreeMap<>(map.getJSONObject(topic).getJSONObject(group)));
+        });
     }
 
     @Test
