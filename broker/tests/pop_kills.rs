@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What the consumer knows.
 #[derive(Default)]
 struct Consumer {
+    /// Whether it pops in order; it then acknowledges nothing behind a message of a queue that it did not acknowledge.
+    in_order: bool,
     sent: HashSet<String>,
     /// Acknowledged in time, and told so.
     done: HashSet<String>,
@@ -66,7 +68,7 @@ impl Consumer {
 
     /// Pops once and acknowledges so many of a hundred.
     fn consume(&mut self, wire: &mut Wire, random: &Random, percent: i32) -> io::Result<()> {
-        let popped = pop(wire)?;
+        let popped = pop(wire, self.in_order)?;
         for message in &popped {
             assert!(
                 !self.done.contains(&message.body),
@@ -75,8 +77,12 @@ impl Consumer {
             );
             *self.handed_out.entry(message.body.clone()).or_default() += 1;
         }
+        let mut given_up = HashSet::new();
         for message in popped {
-            if random.below(100) < percent && ack(wire, &message)? && now_ms() < message.due_ms - MARGIN_MS {
+            let is_behind = self.in_order && given_up.contains(&message.queue_id);
+            if is_behind || random.below(100) >= percent {
+                given_up.insert(message.queue_id);
+            } else if ack(wire, &message)? && now_ms() < message.due_ms - MARGIN_MS {
                 self.done.insert(message.body);
             }
         }
@@ -111,7 +117,7 @@ fn send_request(body: &str, queue_id: i32) -> OutgoingRequest {
         .body(body.as_bytes().to_vec())
 }
 
-fn pop(wire: &mut Wire) -> io::Result<Vec<Popped>> {
+fn pop(wire: &mut Wire, in_order: bool) -> io::Result<Vec<Popped>> {
     let header = PopMessageRequestHeader {
         consumer_group: Cow::Borrowed(GROUP),
         topic: Cow::Borrowed(TOPIC),
@@ -123,7 +129,7 @@ fn pop(wire: &mut Wire) -> io::Result<Vec<Popped>> {
         init_mode: 0,
         exp_type: None,
         exp: None,
-        order: false,
+        order: in_order,
         attempt_id: None,
     };
     let answer = wire.call(&OutgoingRequest::new(request_code::POP_MESSAGE).header(&header))?;
@@ -194,6 +200,15 @@ fn now_ms() -> i64 {
 
 #[test]
 fn a_killed_broker_hands_out_again_what_was_not_acknowledged_and_nothing_else() {
+    kill_while_popping(false);
+}
+
+#[test]
+fn a_killed_broker_does_so_in_order_too() {
+    kill_while_popping(true);
+}
+
+fn kill_while_popping(in_order: bool) {
     let seed = seed("KILL_SEED");
     let random = Random::new(seed);
     let home = tempfile::tempdir().expect("a temporary directory");
@@ -203,7 +218,10 @@ fn a_killed_broker_hands_out_again_what_was_not_acknowledged_and_nothing_else() 
         .expect("a connection")
         .create_topic(TOPIC, QUEUES);
 
-    let mut consumer = Consumer::default();
+    let mut consumer = Consumer {
+        in_order,
+        ..Consumer::default()
+    };
     for round in 0..from_environment("POP_KILL_ROUNDS", 4) {
         let mut wire = Wire::connect(broker.address()).expect("a connection");
         consumer.send(&mut wire, round);

@@ -21,8 +21,10 @@ use remoting::request::ParkedRequest;
 
 /// A wall clock set back by more makes deadlines meaningless.
 const CLOCK_TOLERANCE_MS: i64 = 1_000;
-/// How long the expiry sleeps at most: deadlines are wall times, and the clock may be set.
-const IDLE: Duration = Duration::from_secs(1);
+/// How long the expiry sleeps at most while something is parked: deadlines are wall times, and the clock may be set.
+const LONGEST: Duration = Duration::from_secs(1);
+/// And while nothing is: whoever parks something wakes it.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// One kind of requests: an index of them by what they wait for.
 pub trait Kind: Default {
@@ -283,7 +285,7 @@ where
             return IDLE;
         };
         let left_ms = next_ms.saturating_sub(self.clock.wall_ms()).max(1);
-        IDLE.min(Duration::from_millis(u64::try_from(left_ms).unwrap_or(1)))
+        LONGEST.min(Duration::from_millis(u64::try_from(left_ms).unwrap_or(1)))
     }
 
     fn tick(&mut self, now: Now, stopping: bool) -> anyhow::Result<Next> {

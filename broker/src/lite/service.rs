@@ -92,7 +92,9 @@ impl Service for LiteService {
             let left_ms = next_ms.saturating_sub(self.broker.clock.wall_ms()).max(1);
             Duration::from_millis(u64::try_from(left_ms).unwrap_or(1))
         });
-        until_next.min(self.expiry.interval())
+        let check_ms = self.broker.config.get().lite_event_check_interval;
+        let check = Duration::from_millis(u64::try_from(check_ms).unwrap_or(0).max(1));
+        until_next.min(check).min(self.expiry.interval())
     }
 
     fn tick(&mut self, now: Now, stopping: bool) -> anyhow::Result<Next> {
