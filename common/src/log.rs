@@ -3,8 +3,9 @@
 //! Files stand where the reference has them: `$HOME/logs/rocketmqlogs/<name>.log` leads to today's
 //! `<name>.log.<date>`. Levels follow `RUST_LOG`, `info` otherwise. No request writes a line.
 
-use std::io::{IsTerminal as _, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -17,6 +18,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 const MAX_LOG_FILES: usize = 10;
 /// Lines waiting for the disk; more are dropped rather than hold up a request.
 const BUFFERED_LINES: usize = 4_096;
+/// How long a writer rests after it has written: lines gather meanwhile. To wake it for each costs whoever logs more than
+/// the line itself.
+const REST: Duration = Duration::from_millis(10);
 
 /// Keeps the writers alive; the last lines are written when it is dropped.
 #[derive(Debug)]
@@ -74,7 +78,22 @@ fn non_blocking(thread: &str, writer: impl Write + Send + 'static) -> (NonBlocki
         .buffered_lines_limit(BUFFERED_LINES)
         .lossy(true)
         .thread_name(thread)
-        .finish(writer)
+        .finish(Resting(BufWriter::new(writer)))
+}
+
+/// A writer whose thread rests after each flush: the thread flushes when no line is left.
+struct Resting<W: Write>(BufWriter<W>);
+
+impl<W: Write> Write for Resting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.0.flush();
+        std::thread::sleep(REST);
+        flushed
+    }
 }
 
 fn rolling_file(name: &str, directory: &Path) -> anyhow::Result<RollingFileAppender> {
@@ -105,6 +124,22 @@ fn keep_foreign_log(directory: &Path, latest: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_line_is_written_when_the_guard_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lines");
+        let file = std::fs::File::create(&path).unwrap();
+        let (mut writer, guard) = non_blocking("log-test", file);
+        let mut expected = String::new();
+        for number in 0..100 {
+            let line = format!("{number}\n");
+            writer.write_all(line.as_bytes()).unwrap();
+            expected += &line;
+        }
+        drop(guard);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+    }
 
     #[test]
     fn the_current_file_is_found_by_its_plain_name_and_a_foreign_log_is_kept() {
