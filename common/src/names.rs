@@ -48,6 +48,8 @@ pub const RETRY_TOPIC_PREFIX: &str = "%RETRY%";
 pub const DLQ_TOPIC_PREFIX: &str = "%DLQ%";
 /// Before the name of a light message queue.
 pub const LMQ_PREFIX: &str = "%LMQ%";
+/// A light message queue has one queue.
+pub const LMQ_QUEUE_ID: i32 = 0;
 /// The longest name of a light message queue, in bytes: that of a directory.
 pub const LMQ_MAX_BYTES: usize = 255;
 /// Groups that start with it belong to the broker.

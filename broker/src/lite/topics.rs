@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use common::names;
+use common::names::{self, LMQ_QUEUE_ID};
 use store::QueueOffset;
 
 use super::events::FullDispatch;
@@ -14,8 +14,6 @@ use super::settings;
 use crate::broker::Broker;
 use crate::registry::order_info::GroupQueue;
 
-/// A light message queue has one queue.
-const LMQ_QUEUE_ID: i32 = 0;
 const MINUTE_MS: i64 = 60_000;
 
 /// Where the light topic ends; 0 when it does not exist.

@@ -3,6 +3,7 @@
 //!
 //! Reference: `AckMessageProcessor.ackLite`, `ChangeInvisibleTimeProcessor.processChangeInvisibleTimeForLite`.
 
+use common::names::LMQ_QUEUE_ID;
 use remoting::codes::response_code;
 use remoting::header::{AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader};
 use remoting::request::{Handled, Refusal, Response};
@@ -13,9 +14,6 @@ use crate::pop::handle::PopHandle;
 use crate::processor::change_invisible_time::answer_in_order;
 use crate::processor::pop_order::{self, Acked, InOrder};
 use crate::registry::order_info::GroupQueue;
-
-/// A light message queue has one queue.
-const LMQ_QUEUE_ID: i32 = 0;
 
 fn refuse(code: i32, remark: &'static str) -> Refusal {
     Refusal::new(code, remark)

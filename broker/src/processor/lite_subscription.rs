@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use common::names;
+use common::names::{self, LMQ_QUEUE_ID};
 use remoting::body::{
     LiteSubscriptionAction, LiteSubscriptionCtlRequestBody, LiteSubscriptionDto, OffsetOption,
     OffsetOptionType, SubscriptionGroupConfig,
@@ -24,8 +24,6 @@ use crate::lite::{settings, sharding, topics};
 use crate::processor::json::parse_body;
 use crate::registry::order_info::GroupQueue;
 
-/// A light message queue has one queue.
-const LMQ_QUEUE_ID: i32 = 0;
 /// Values of [`OffsetOptionType::Policy`].
 const FROM_BEGINNING: i64 = 1;
 const FROM_END: i64 = 2;

@@ -12,6 +12,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use common::message::properties::name;
+use common::names::LMQ_QUEUE_ID;
 use remoting::codes::response_code;
 use remoting::header::{PopLiteMessageRequestHeader, PopLiteMessageResponseHeader};
 use remoting::request::{Handled, Outcome, Refusal, Request, Response};
@@ -27,9 +28,6 @@ use crate::processor::pop_order;
 use crate::processor::refusals::FAQ;
 use crate::registry::order_info::{GroupQueue, NewBatch, OrderCounts};
 use crate::registry::topics::perm;
-
-/// A light message queue has one queue.
-const LMQ_QUEUE_ID: i32 = 0;
 
 pub(crate) type PopLiteRequest<'a> = Request<'a, PopLiteMessageRequestHeader<'a>>;
 

@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use common::names;
+use common::names::{self, LMQ_QUEUE_ID};
 use remoting::body::{
     MessageModel, MessageQueue, MessageQueueAssignment, MessageRequestMode, QueryAssignmentRequestBody,
     QueryAssignmentResponseBody, SetMessageRequestModeRequestBody,
@@ -28,8 +28,6 @@ use crate::registry::persist::Table as _;
 
 /// The queue id that means any queue of a broker.
 const ANY_QUEUE: i32 = -1;
-/// A light message queue has one queue.
-const LMQ_QUEUE_ID: i32 = 0;
 
 /// Answers a consumer's share of a topic. No share at all tells it to keep what it has.
 pub(crate) async fn query_assignment(broker: Arc<Broker>, request: OwnedRequest<NoHeader>) -> Handled {

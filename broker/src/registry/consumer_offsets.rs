@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use common::clock::Clock;
-use common::names;
+use common::names::{self, LMQ_QUEUE_ID};
 use common::properties::Live;
 use dashmap::DashMap;
 use remoting::body::{ConsumerOffsetFile, DataVersion};
@@ -36,8 +36,6 @@ pub const MAX_QUEUES: usize = 65_536;
 const FILE_NAME: &str = "consumerOffset.json";
 const LMQ_FILE_NAME: &str = "lmqConsumerOffset.json";
 const SEPARATOR: char = '@';
-/// A light message queue has one queue.
-const LMQ_QUEUE_ID: i32 = 0;
 /// Time between two warnings about commits that go back: a client that does so does it for every queue.
 const WARNING_GAP_MS: i64 = 1_000;
 

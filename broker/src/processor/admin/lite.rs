@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use common::names;
+use common::names::{self, LMQ_QUEUE_ID};
 use remoting::body::lite::{
     ClientGroup, GetBrokerLiteInfoResponseBody, GetLiteClientInfoResponseBody, GetLiteGroupInfoResponseBody,
     GetLiteTopicInfoResponseBody, GetParentTopicInfoResponseBody, LiteLagInfo,
@@ -25,8 +25,6 @@ use crate::lite::events::FullDispatch;
 use crate::lite::{settings, sharding, topics};
 use crate::processor::json::to_body;
 
-/// A light message queue has one queue.
-const LMQ_QUEUE_ID: i32 = 0;
 /// Light topics of a client that are named in one answer.
 const MAX_NAMED: i32 = 10_000;
 /// Light topics of a group that are named in one answer; the reference takes any number.

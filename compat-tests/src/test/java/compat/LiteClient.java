@@ -5,8 +5,6 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
-import org.apache.rocketmq.client.consumer.AckCallback;
-import org.apache.rocketmq.client.consumer.AckResult;
 import org.apache.rocketmq.client.consumer.AckStatus;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PopCallback;
@@ -108,7 +106,7 @@ final class LiteClient {
     }
 
     boolean ack(MessageExt message) throws Exception {
-        Answer answer = new Answer();
+        PopClient.Answer answer = new PopClient.Answer();
         api.ackLiteMessageAsync(pair.brokerAddr(), TIMEOUT, answer, ackHeader(message));
         return answer.get().getStatus() == AckStatus.OK;
     }
@@ -130,26 +128,8 @@ final class LiteClient {
         header.setInvisibleTime(invisibleMillis);
         header.setLiteTopic(message.getProperty("__LITE_TOPIC"));
         header.setSuspend(suspend);
-        Answer answer = new Answer();
+        PopClient.Answer answer = new PopClient.Answer();
         api.changeInvisibleTimeAsync(pair.brokerName(), pair.brokerAddr(), header, TIMEOUT, answer);
         return answer.get().getExtraInfo();
-    }
-
-    private static final class Answer implements AckCallback {
-        private final CompletableFuture<AckResult> result = new CompletableFuture<>();
-
-        AckResult get() throws Exception {
-            return result.get(TIMEOUT, TimeUnit.MILLISECONDS);
-        }
-
-        @Override
-        public void onSuccess(AckResult acked) {
-            result.complete(acked);
-        }
-
-        @Override
-        public void onException(Throwable e) {
-            result.completeExceptionally(e);
-        }
     }
 }

@@ -124,7 +124,8 @@ final class PopClient {
         return message.getProperty(MessageConst.PROPERTY_POP_CK);
     }
 
-    private static final class Answer implements AckCallback {
+    /** What an ack or a changed invisible time is answered with. */
+    static final class Answer implements AckCallback {
         private final CompletableFuture<AckResult> result = new CompletableFuture<>();
 
         AckResult get() throws Exception {
