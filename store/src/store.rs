@@ -389,6 +389,11 @@ impl Store {
             .try_for_each(|file| file.expect_reads_in_order(reads_ahead))
     }
 
+    /// How far the log is on the disk.
+    pub fn flushed(&self) -> PhysicalOffset {
+        PhysicalOffset(self.log.flushed())
+    }
+
     /// How far the log is dispatched: the messages before are visible in their queues.
     pub fn dispatched(&self) -> PhysicalOffset {
         PhysicalOffset(self.dispatching.position())

@@ -128,7 +128,7 @@ impl TimerService {
 
     /// Until a checkpoint says where to look, a crash could not tell what was delivered.
     fn write_first_progress(&self) {
-        if let Err(error) = self.timers.files.flush(self.timers.reached()) {
+        if let Err(error) = self.timers.write_progress(&self.store, self.timers.reached()) {
             tracing::error!("the timer's first checkpoint is not written: {error}");
         }
     }

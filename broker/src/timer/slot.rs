@@ -25,6 +25,8 @@ pub(crate) struct OpenSlot {
 #[derive(Clone, Debug)]
 struct Recalled {
     topic: String,
+    /// How often it was asked for, less one when the message was met.
+    unmet: usize,
     is_found: bool,
 }
 
@@ -46,11 +48,12 @@ impl OpenSlot {
 
     /// Takes a message back.
     pub(crate) fn delete(&mut self, key: &str, topic: &str) {
-        let recalled = Recalled {
+        let recalled = self.deleted.entry(key.to_owned()).or_insert_with(|| Recalled {
             topic: topic.to_owned(),
+            unmet: 0,
             is_found: false,
-        };
-        self.deleted.entry(key.to_owned()).or_insert(recalled);
+        });
+        recalled.unmet += 1;
     }
 
     /// Whether a message was taken back; notes that it was met.
@@ -58,14 +61,17 @@ impl OpenSlot {
         let Some(recalled) = self.deleted.get_mut(key) else {
             return false;
         };
-        recalled.is_found = true;
+        if !std::mem::replace(&mut recalled.is_found, true) {
+            recalled.unmet -= 1;
+        }
         true
     }
 
-    /// The topics of recalls whose message was not met: they were counted as if it had been.
+    /// The topics of recalls that met no message, or one that was taken back already: each was counted as if it had.
     pub(crate) fn unmet_recalls(&self) -> impl Iterator<Item = &str> {
-        let unmet = self.deleted.values().filter(|recalled| !recalled.is_found);
-        unmet.map(|recalled| recalled.topic.as_str())
+        self.deleted
+            .values()
+            .flat_map(|recalled| std::iter::repeat_n(recalled.topic.as_str(), recalled.unmet))
     }
 
     /// When the next is due, and the position of its unit.
@@ -132,5 +138,14 @@ mod tests {
         slot.delete("b", "Bills");
         assert!(slot.is_deleted("a") && !slot.is_deleted("c"));
         assert_eq!(slot.unmet_recalls().collect::<Vec<_>>(), ["Bills"]);
+        slot.delete("a", "Orders");
+        slot.delete("a", "Orders");
+        let mut unmet: Vec<_> = slot.unmet_recalls().collect();
+        unmet.sort_unstable();
+        assert_eq!(
+            unmet,
+            ["Bills", "Orders", "Orders"],
+            "one recall took the message"
+        );
     }
 }

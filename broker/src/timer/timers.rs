@@ -117,6 +117,18 @@ impl Timers {
         counts
     }
 
+    /// Writes what the service had reached, whose copies are on the disk, into the files.
+    ///
+    /// Copies still to come are said to begin where the log is on the disk, not where it ends: a power failure may take its
+    /// end, and then they stand before that.
+    pub(crate) fn write_progress(&self, store: &Store, reached: TimerProgress) -> std::io::Result<()> {
+        let flushed = store.flushed().0;
+        self.files.flush(TimerProgress {
+            delivered_from: reached.delivered_from.map(|from| from.min(flushed)),
+            ..reached
+        })
+    }
+
     /// Tells how far the service is.
     pub(crate) fn reach(&self, read_time_ms: i64, queue_offset: u64, delivered_from: u64, now_ms: i64) {
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
