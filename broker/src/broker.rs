@@ -181,7 +181,8 @@ impl Broker {
                 .as_ref()
                 .map_or(1_000, |timers| timers.files.precision_ms()),
         );
-        progress::recover(&store, &revive_log, &registries.consumer_offsets);
+        progress::recover(&store, &revive_log, &registries.consumer_offsets, clock.wall_ms())
+            .context("write the offsets of pops")?;
         let pop_progress = PopProgress::new(&store, &registries.consumer_offsets);
         let registration = RegistrationWaker::new();
         let topics_changed = registration.clone();

@@ -6,7 +6,8 @@
 //! - The file is ahead of the log (a power loss): a popped message would have no checkpoint and never come back. So the log
 //!   is flushed before the file is written, if something was popped since.
 //! - The file is behind the log (a kill): popped messages would be popped again, acknowledged ones too. So at the start
-//!   the checkpoints since the file's last writing are read from the log, and offsets go on behind them.
+//!   the checkpoints since the file's last writing are read from the log, and offsets go on behind them. A power failure
+//!   may have taken a checkpoint and left later ones; then the offset stops where one is missing.
 //!
 //! The reference does neither.
 
@@ -16,11 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::message::properties::name;
 use common::names;
+use store::planted_bug::{PlantedBug, is_planted};
 use store::record::{self, Record};
-use store::{Boundary, QueueOffset, Store};
+use store::{Boundary, PhysicalOffset, QueueOffset, Store};
 
 use super::revive_log::{ReviveLog, ReviveRecord};
 use crate::registry::ConsumerOffsets;
+use crate::registry::persist::PersistError;
 
 /// A pop commits at most so long after it read the clock.
 const MARGIN_MS: i64 = 2_000;
@@ -45,7 +48,7 @@ impl PopProgress {
         let progress = Arc::new(Self::default());
         let (log, own) = (Arc::clone(store), Arc::clone(&progress));
         offsets.flush_log_first(move || {
-            if own.unflushed.swap(false, Ordering::AcqRel) {
+            if own.unflushed.swap(false, Ordering::AcqRel) && !is_planted(PlantedBug::PopProgressAhead) {
                 log.flush().inspect_err(|_| own.mark_unflushed())?;
             }
             Ok(())
@@ -59,12 +62,30 @@ impl PopProgress {
     }
 }
 
+/// What one checkpoint says was popped.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: i64,
+    end: i64,
+    /// Where the record is.
+    at: PhysicalOffset,
+}
+
 /// Moves the offsets of groups behind what the checkpoints since the last writing say was popped, since ever if a crash came
 /// before the first. What the Java broker wrote is taken as it is.
-pub fn recover(store: &Store, log: &ReviveLog, offsets: &ConsumerOffsets) {
+///
+/// # Errors
+/// When the offsets cannot be written after the log was found damaged.
+pub fn recover(
+    store: &Store,
+    log: &ReviveLog,
+    offsets: &ConsumerOffsets,
+    now_ms: i64,
+) -> Result<(), PersistError> {
     let Some(written_ms) = offsets.written_ms() else {
-        return;
+        return Ok(());
     };
+    let damaged_from = store.damage().first().map(|damage| damage.begin);
     let since_ms = written_ms.saturating_sub(MARGIN_MS);
     let mut popped = BTreeMap::new();
     let timer = (names::TIMER_TOPIC, 0);
@@ -72,10 +93,11 @@ pub fn recover(store: &Store, log: &ReviveLog, offsets: &ConsumerOffsets) {
     for (topic, queue_id) in std::iter::once(timer).chain(revive) {
         read_checkpoints(store, log, topic, queue_id, since_ms, &mut popped);
     }
-    for ((group, topic, queue_id), next) in popped {
+    for ((group, topic, queue_id), spans) in popped {
         // A reset by an operator that no pop has taken yet is to be obeyed.
         let is_reset = offsets.has_reset(&group, &topic, queue_id);
         let committed = offsets.query(&group, &topic, queue_id);
+        let next = popped_up_to(committed.unwrap_or(0), spans, damaged_from);
         if !is_reset && committed.is_none_or(|committed| committed < next) {
             tracing::info!(
                 group,
@@ -88,6 +110,25 @@ pub fn recover(store: &Store, log: &ReviveLog, offsets: &ConsumerOffsets) {
             offsets.commit("recovery", &group, &topic, queue_id, next);
         }
     }
+    if damaged_from.is_some() {
+        // The next start finds no damage, and must not look at these checkpoints again.
+        offsets.rewrite_as_of(now_ms + MARGIN_MS)?;
+    }
+    Ok(())
+}
+
+/// How far a group has popped. Checkpoints that the disk had for certain speak for everything before them, also for what
+/// was passed over. Behind damage one may be missing: its messages are nobody's, and handed out again with all that follows,
+/// of which no ack was promised yet.
+fn popped_up_to(committed: i64, mut spans: Vec<Span>, damaged_from: Option<PhysicalOffset>) -> i64 {
+    let is_certain = |span: &Span| damaged_from.is_none_or(|damaged_from| span.at < damaged_from);
+    let certain = spans.iter().filter(|span| is_certain(span)).map(|span| span.end);
+    let certain = certain.max().unwrap_or(committed).max(committed);
+    spans.sort_unstable_by_key(|span| (span.start, span.end));
+    spans.iter().fold(certain, |next, span| match span.start <= next {
+        true => next.max(span.end),
+        false => next,
+    })
 }
 
 fn read_checkpoints(
@@ -96,7 +137,7 @@ fn read_checkpoints(
     topic: &str,
     queue_id: i32,
     since_ms: i64,
-    popped: &mut BTreeMap<GroupQueue, i64>,
+    popped: &mut BTreeMap<GroupQueue, Vec<Span>>,
 ) {
     let last = u64::try_from(store.max_offset(topic, queue_id) - 1).ok();
     let Some(last_ms) = last.and_then(|last| store.store_time(topic, queue_id, QueueOffset(last))) else {
@@ -117,18 +158,18 @@ fn read_checkpoints(
             let Some(record) = bytes.as_deref().and_then(|bytes| record::decode(bytes).ok()) else {
                 continue;
             };
-            if let Some((queue, end)) =
-                popped_by(log, topic, &record).filter(|_| record.born_timestamp_ms >= since_ms)
+            if let Some((queue, span)) =
+                popped_by(store, log, topic, &record).filter(|_| record.born_timestamp_ms >= since_ms)
             {
-                let known = popped.entry(queue).or_insert(end);
-                *known = end.max(*known);
+                popped.entry(queue).or_default().push(span);
             }
         }
     }
 }
 
-/// What a checkpoint says was popped: the queue, and the offset behind its last message.
-fn popped_by(log: &ReviveLog, topic: &str, record: &Record<'_>) -> Option<(GroupQueue, i64)> {
+/// What a checkpoint says was popped. Nothing of a queue that has other messages at these offsets now: its topic was deleted
+/// and made anew.
+fn popped_by(store: &Store, log: &ReviveLog, topic: &str, record: &Record<'_>) -> Option<(GroupQueue, Span)> {
     let is_of_pops = topic == log.topic() || record.property(name::REAL_TOPIC) == Some(log.topic());
     if !is_of_pops || record.property(name::TAGS) != Some("ck") {
         return None;
@@ -140,6 +181,14 @@ fn popped_by(log: &ReviveLog, topic: &str, record: &Record<'_>) -> Option<(Group
         Some([.., last]) => i64::from(*last),
         _ => i64::from(checkpoint.num) - 1,
     };
-    let end = checkpoint.start_offset.checked_add(last)?.checked_add(1)?;
-    Some(((checkpoint.cid, checkpoint.topic, checkpoint.queue_id), end))
+    let last = checkpoint.start_offset.checked_add(last)?;
+    let place = QueueOffset(u64::try_from(last).ok()?);
+    let stored_ms = store.store_time(&checkpoint.topic, checkpoint.queue_id, place)?;
+    let span = Span {
+        start: checkpoint.start_offset,
+        end: last.checked_add(1)?,
+        at: record.physical_offset,
+    };
+    let queue = (checkpoint.cid, checkpoint.topic, checkpoint.queue_id);
+    (stored_ms <= checkpoint.pop_time_ms).then_some((queue, span))
 }

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use remoting::body::pop::{AckMsg, BatchAckMsg, PopCheckPoint};
+use store::planted_bug::{PlantedBug, is_planted};
 
 use super::revive_log::{ACK_TIME_INTERVAL_MS, ReviveRecord};
 
@@ -116,7 +117,9 @@ impl ReviveQueue {
     /// Takes the next record. A checkpoint that was read already is the same one, delivered twice.
     pub fn accept(&mut self, record: ReviveRecord, revive_offset: i64) {
         match record {
-            ReviveRecord::CheckPoint(checkpoint) => self.accept_checkpoint(checkpoint, revive_offset),
+            ReviveRecord::CheckPoint(checkpoint) | ReviveRecord::TakeOver(checkpoint) => {
+                self.accept_checkpoint(checkpoint, revive_offset);
+            }
             ack => self.accept_ack(&ack),
         }
     }
@@ -124,7 +127,7 @@ impl ReviveQueue {
     /// Takes an ack; anything else is ignored.
     pub fn accept_ack(&mut self, record: &ReviveRecord) {
         match record {
-            ReviveRecord::CheckPoint(_) => {}
+            ReviveRecord::CheckPoint(_) | ReviveRecord::TakeOver(_) => {}
             ReviveRecord::Ack(ack) => self.acknowledge(Key::of_ack(ack), &[ack.ack_offset]),
             ReviveRecord::BatchAck(ack) => self.acknowledge(Key::of_batch(ack), &ack.ack_offset_list),
         }
@@ -209,6 +212,7 @@ impl Pending {
     fn acknowledge(&mut self, offset: i64) {
         let index = self.offsets().position(|at| at == offset);
         match index {
+            Some(_) if is_planted(PlantedBug::OneAckForAll) => self.acked = u128::MAX,
             Some(index) if index < 128 => self.acked |= 1 << index,
             _ => {
                 tracing::warn!(offset, checkpoint = ?self.checkpoint, "ack of a message that its pop did not hand out")

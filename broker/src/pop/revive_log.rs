@@ -34,11 +34,17 @@ use crate::timer::schedule::slot_before;
 /// Reference: `PopAckConstants.ackTimeInterval`.
 pub const ACK_TIME_INTERVAL_MS: i64 = 1_000;
 
+/// Property of the checkpoints that take over from another. Ours; the reference has no use for it.
+const TAKES_OVER: &str = "POP_TAKES_OVER";
+
 /// One record of the revive topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReviveRecord {
     /// Messages were handed out.
     CheckPoint(PopCheckPoint),
+    /// A message stays handed out, until another time: a checkpoint for whoever reads it, which says nothing of how far
+    /// its group has popped.
+    TakeOver(PopCheckPoint),
     /// One of them is done.
     Ack(AckMsg),
     /// Several are.
@@ -50,6 +56,9 @@ impl ReviveRecord {
     pub fn parse(record: &Record<'_>) -> Option<Self> {
         let body = record.body;
         let parsed = match record.property(name::TAGS)? {
+            "ck" if record.properties.contains(TAKES_OVER) => {
+                fastjson::from_slice(body).map(ReviveRecord::TakeOver)
+            }
             "ck" => fastjson::from_slice(body).map(ReviveRecord::CheckPoint),
             "ack" => fastjson::from_slice(body).map(ReviveRecord::Ack),
             "bAck" => fastjson::from_slice(body).map(ReviveRecord::BatchAck),
@@ -67,7 +76,7 @@ impl ReviveRecord {
 
     fn tag(&self) -> &'static str {
         match self {
-            ReviveRecord::CheckPoint(_) => "ck",
+            ReviveRecord::CheckPoint(_) | ReviveRecord::TakeOver(_) => "ck",
             ReviveRecord::Ack(_) => "ack",
             ReviveRecord::BatchAck(_) => "bAck",
         }
@@ -76,7 +85,7 @@ impl ReviveRecord {
     /// The queue whose messages it is about.
     fn queue(&self) -> GroupQueue<'_> {
         let (topic, group, queue_id) = match self {
-            ReviveRecord::CheckPoint(ck) => (&ck.topic, &ck.cid, ck.queue_id),
+            ReviveRecord::CheckPoint(ck) | ReviveRecord::TakeOver(ck) => (&ck.topic, &ck.cid, ck.queue_id),
             ReviveRecord::Ack(ack) => (&ack.topic, &ack.consumer_group, ack.queue_id),
             ReviveRecord::BatchAck(ack) => (&ack.topic, &ack.consumer_group, ack.queue_id),
         };
@@ -94,7 +103,7 @@ impl ReviveRecord {
             group: queue.group.to_owned(),
             topic: queue.topic.to_owned(),
             kind: match self {
-                ReviveRecord::CheckPoint(_) => "CK",
+                ReviveRecord::CheckPoint(_) | ReviveRecord::TakeOver(_) => "CK",
                 ReviveRecord::Ack(_) | ReviveRecord::BatchAck(_) => "ACK",
             },
         }
@@ -104,7 +113,9 @@ impl ReviveRecord {
     fn count_in_flight(&self, in_flight: &InFlight) {
         let queue = self.queue();
         match self {
-            ReviveRecord::CheckPoint(ck) => in_flight.begin(queue, u64::try_from(ck.num).unwrap_or(0)),
+            ReviveRecord::CheckPoint(ck) | ReviveRecord::TakeOver(ck) => {
+                in_flight.begin(queue, u64::try_from(ck.num).unwrap_or(0));
+            }
             ReviveRecord::Ack(ack) => in_flight.end(queue, ack.pop_time_ms, 1),
             ReviveRecord::BatchAck(ack) => {
                 in_flight.end(queue, ack.pop_time_ms, ack.ack_offset_list.len() as u64);
@@ -115,7 +126,7 @@ impl ReviveRecord {
     /// A batch has the form of a single ack here: so it is in the reference.
     fn unique_key(&self) -> String {
         let (topic, queue_id, offset, group, pop_time_ms, broker, tag) = match self {
-            ReviveRecord::CheckPoint(ck) => (
+            ReviveRecord::CheckPoint(ck) | ReviveRecord::TakeOver(ck) => (
                 &ck.topic,
                 ck.queue_id,
                 ck.start_offset,
@@ -149,7 +160,7 @@ impl ReviveRecord {
 
     fn body(&self) -> Vec<u8> {
         let body = match self {
-            ReviveRecord::CheckPoint(ck) => fastjson::to_vec(ck),
+            ReviveRecord::CheckPoint(ck) | ReviveRecord::TakeOver(ck) => fastjson::to_vec(ck),
             ReviveRecord::Ack(ack) => fastjson::to_vec(ack),
             ReviveRecord::BatchAck(ack) => fastjson::to_vec(ack),
         };
@@ -258,13 +269,16 @@ impl ReviveLog {
     fn put(&self, record: &ReviveRecord, revive_queue_id: i32, due_ms: i64) -> Result<Appended, PutError> {
         let now_ms = self.clock.wall_ms();
         let deliver_at_ms = match record {
-            ReviveRecord::CheckPoint(_) => due_ms - ACK_TIME_INTERVAL_MS,
+            ReviveRecord::CheckPoint(_) | ReviveRecord::TakeOver(_) => due_ms - ACK_TIME_INTERVAL_MS,
             ReviveRecord::Ack(_) | ReviveRecord::BatchAck(_) => due_ms,
         };
         let mut text = String::with_capacity(256);
         properties::push(&mut text, name::TAGS, record.tag());
         properties::push(&mut text, name::UNIQ_KEY, &record.unique_key());
         properties::push(&mut text, name::TIMER_DELIVER_MS, &deliver_at_ms.to_string());
+        if matches!(record, ReviveRecord::TakeOver(_)) {
+            properties::push(&mut text, TAKES_OVER, "true");
+        }
         let waits = deliver_at_ms > now_ms;
         if waits {
             let out_ms = slot_before(deliver_at_ms, self.timer_precision_ms);
@@ -341,7 +355,9 @@ mod tests {
             let due_ms = match parsed(tag, body) {
                 ReviveRecord::CheckPoint(ck) => ck.revive_time_ms() - ACK_TIME_INTERVAL_MS,
                 ReviveRecord::Ack(ack) => ack.pop_time_ms + 600_000,
-                ReviveRecord::BatchAck(_) => unreachable!("there is none in the file"),
+                ReviveRecord::TakeOver(_) | ReviveRecord::BatchAck(_) => {
+                    unreachable!("there is none in the file")
+                }
             };
             assert_eq!(due_ms.to_string(), deliver_ms);
             assert_eq!(slot_before(due_ms, 1_000).to_string(), out_ms);

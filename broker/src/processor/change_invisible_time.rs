@@ -39,14 +39,15 @@ pub(crate) fn change_invisible_time(broker: &Broker, request: ChangeRequest<'_>)
         Popped::InOrder(queue, handle) => return change_in_order(broker, header, queue, &handle),
         Popped::Lite(lmq) => return lite_ack::change_invisible_time(broker, header, &lmq),
     };
-    let now_ms = broker.clock.wall_ms();
+    // The time is part of what tells checkpoints apart: never that of the one it takes over from, whose ack would be its own.
+    let pop_time_ms = broker.clock.wall_ms().max(handle.pop_time_ms.saturating_add(1));
     let checkpoint = PopCheckPoint {
         broker_name: Some(handle.broker_name.to_owned()),
         cid: header.consumer_group.clone().into_owned(),
         queue_offset_diff: Some(vec![0]),
         invisible_time_ms: header.invisible_time,
         num: 1,
-        pop_time_ms: now_ms,
+        pop_time_ms,
         queue_id: header.queue_id,
         start_offset: header.offset,
         suspend: header.suspend,
@@ -56,14 +57,14 @@ pub(crate) fn change_invisible_time(broker: &Broker, request: ChangeRequest<'_>)
     let due_ms = checkpoint.revive_time_ms();
     append(
         broker,
-        &ReviveRecord::CheckPoint(checkpoint),
+        &ReviveRecord::TakeOver(checkpoint),
         handle.revive_queue_id,
         due_ms,
     )?;
     broker.stats.record_checkpoint(wanted.group, wanted.topic);
     let appended = append_ack(broker, &handle, wanted, header.offset)?;
     let answer = ChangeInvisibleTimeResponseHeader {
-        pop_time: now_ms,
+        pop_time: pop_time_ms,
         invisible_time: header.invisible_time,
         revive_qid: handle.revive_queue_id,
     };

@@ -539,9 +539,21 @@ impl Table for ConsumerOffsets {
         if is_planted(PlantedBug::LoseOffsetWrite) {
             return Ok(());
         }
+        // The time first, then the snapshot, then the log: no offset counts as written that is not.
+        self.flush_as_of(self.clock.wall_ms())
+    }
+}
+
+impl ConsumerOffsets {
+    /// Writes the file, changed or not. From now on [`Self::written_ms`] of the next start is `written_ms`.
+    pub(crate) fn rewrite_as_of(&self, written_ms: i64) -> Result<(), PersistError> {
+        self.file.mark_changed();
+        self.flush_as_of(written_ms)
+    }
+
+    fn flush_as_of(&self, written_ms: i64) -> Result<(), PersistError> {
         self.file.flush_with(|| {
-            // The time first, then the snapshot, then the log: no offset counts as written that is not.
-            let written_time = Some(self.clock.wall_ms());
+            let written_time = Some(written_ms);
             let snapshot = self.snapshot();
             if let Some(flush_log) = self.flush_log.get() {
                 flush_log().map_err(|source| PersistError::Prerequisite {
