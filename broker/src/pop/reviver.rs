@@ -27,6 +27,7 @@ use crate::broker::Broker;
 use crate::delay::copy::without_crc;
 use crate::processor::refusals::put_status;
 use crate::registry::order_info::GroupQueue;
+use crate::registry::persist::{PersistError, Table as _};
 use crate::registry::topics::perm;
 
 /// Records of one queue read at a time.
@@ -58,6 +59,16 @@ struct Reading {
     next: i64,
     /// A failed put was logged; the next success is too.
     held_back: bool,
+}
+
+/// Why a message is not put back now.
+#[derive(Debug, thiserror::Error)]
+enum HeldBack {
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// After a crash nobody would find its messages.
+    #[error("its retry topic is not on disk: {0}")]
+    Topic(#[from] PersistError),
 }
 
 impl Reviver {
@@ -229,7 +240,7 @@ fn count_over(broker: &Broker, due: &Due) {
 }
 
 /// Puts a copy of each message that was not acknowledged into the retry topic.
-fn bring_back(broker: &Broker, before_crash: &mut BeforeCrash, due: &Due) -> Result<(), PutError> {
+fn bring_back(broker: &Broker, before_crash: &mut BeforeCrash, due: &Due) -> Result<(), HeldBack> {
     let checkpoint = &due.checkpoint;
     let topic = names::popped_topic(&checkpoint.topic, &checkpoint.cid);
     let skips_group =
@@ -265,7 +276,7 @@ fn put_copy(
     before_crash: &mut BeforeCrash,
     checkpoint: &PopCheckPoint,
     record: &Record<'_>,
-) -> Result<(), PutError> {
+) -> Result<(), HeldBack> {
     let is_retry = PopRetryNaming::of(&checkpoint.topic).is_some();
     let retry_topic = if is_retry {
         checkpoint.topic.clone()
@@ -286,7 +297,7 @@ fn put_copy(
     if may_be_there && before_crash.has(broker, checkpoint, &retry_topic, &properties, reconsume_times) {
         return Ok(());
     }
-    prepare_retry_topic(broker, &retry_topic, &checkpoint.cid);
+    prepare_retry_topic(broker, &retry_topic, &checkpoint.cid)?;
     broker.pop_progress.mark_unflushed();
     let put = broker.store.put(&Message {
         topic: &retry_topic,
@@ -312,7 +323,8 @@ fn put_copy(
     Ok(())
 }
 
-fn prepare_retry_topic(broker: &Broker, retry_topic: &str, group: &str) {
+/// The topic is on the disk before anything is in it.
+fn prepare_retry_topic(broker: &Broker, retry_topic: &str, group: &str) -> Result<(), PersistError> {
     broker
         .topics
         .create_on_send_back(retry_topic, RETRY_QUEUES, perm::READ | perm::WRITE, false, 0);
@@ -321,6 +333,7 @@ fn prepare_retry_topic(broker: &Broker, retry_topic: &str, group: &str) {
             .consumer_offsets
             .commit("pop-revive", group, retry_topic, 0, 0);
     }
+    broker.topics.secure()
 }
 
 fn message_at(broker: &Broker, checkpoint: &PopCheckPoint, offset: i64) -> Option<Vec<u8>> {
