@@ -180,6 +180,16 @@ impl PopHold {
         }
     }
 
+    /// A pop of the group was woken and cannot take what it was woken for: resumes all that wait for the topic.
+    pub fn wake_others(&self, topic: &str, group: &str) {
+        self.resume(|parked| {
+            let groups = parked.index.topics.get(topic);
+            let ids = groups.and_then(|groups| groups.get(group));
+            let ids: Vec<u64> = ids.into_iter().flatten().copied().collect();
+            parked.take_all(ids)
+        });
+    }
+
     fn wake_where(&self, topic: &str, group: &str, wakes: impl Fn(&Polling) -> bool) {
         self.resume(|parked| {
             let groups = parked.index.topics.get(topic);
@@ -203,7 +213,7 @@ impl ArrivalListener for PopHold {
             let Some(groups) = parked.index.topics.get(arrival.topic) else {
                 return Vec::new();
             };
-            let woken: Vec<u64> = groups
+            let mut woken: Vec<u64> = groups
                 .values()
                 .flat_map(|ids| {
                     [PollKind::Pop, PollKind::Notification].map(|kind| {
@@ -214,6 +224,8 @@ impl ArrivalListener for PopHold {
                 })
                 .flatten()
                 .collect();
+            // In the order in which they came, whatever the order of a hash.
+            woken.sort_unstable();
             parked.take_all(woken)
         });
     }

@@ -47,8 +47,12 @@ pub(crate) type PopRequest<'a> = Request<'a, PopMessageRequestHeader<'a>>;
 
 /// Answers a pop, or holds it.
 pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
-    let topic_config = check(broker, &request)?;
     let header = &request.header;
+    let topic_config = check(broker, &request).inspect_err(|_| {
+        if request.is_resumed() {
+            broker.pop_hold.wake_others(&header.topic, &header.consumer_group);
+        }
+    })?;
     let filter = pop_checks::filter_of(
         broker,
         wanted(&request),
