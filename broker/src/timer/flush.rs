@@ -14,7 +14,6 @@ use anyhow::Context as _;
 use common::clock::Now;
 use common::service::{Next, Service};
 use store::Store;
-use store::planted_bug::{PlantedBug, is_planted};
 use store::timer::TimerProgress;
 
 use super::timers::Timers;
@@ -51,7 +50,7 @@ impl TimerFlush {
         }
         // Time passes without any message: that needs no flush of the whole log.
         let work = (reached.queue_offset, self.timers.dequeued.count());
-        if self.log_flushed_for != work && !is_planted(PlantedBug::TimerProgressAhead) {
+        if self.log_flushed_for != work {
             self.store.flush()?;
             self.log_flushed_for = work;
         }
