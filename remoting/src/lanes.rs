@@ -47,6 +47,19 @@ impl Lanes {
         }
     }
 
+    /// Lanes without a runtime: a call of the lane blocking runs at once, on the thread that brings it.
+    pub(crate) fn in_place() -> Self {
+        Lanes {
+            calls: Arc::default(),
+            max_calls: usize::MAX,
+            max_calls_per_connection: usize::MAX,
+            pool: Arc::new(Pool {
+                queue: Mutex::default(),
+                max_threads: 0,
+            }),
+        }
+    }
+
     /// Runs a handler on a thread that may block. The answer goes to the mailbox of the connection.
     pub(crate) fn run_blocking<S: Send + Sync + 'static>(
         &self,
@@ -132,6 +145,7 @@ impl Drop for Place {
 #[derive(Debug)]
 struct Pool {
     queue: Mutex<Queue>,
+    /// None: whoever brings a job does it.
     max_threads: usize,
 }
 
@@ -152,6 +166,9 @@ impl std::fmt::Debug for Queue {
 
 impl Pool {
     fn run(self: &Arc<Self>, job: Job) {
+        if self.max_threads == 0 {
+            return job();
+        }
         let mut queue = self.queue();
         queue.jobs.push_back(job);
         if queue.threads < self.max_threads {

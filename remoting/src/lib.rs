@@ -19,6 +19,7 @@
 //! | `routes.rs`     | `routes!`: from code to handler                                           |
 //! | `connection.rs` | what anyone may hold of a peer                                            |
 //! | `socket.rs`     | the one task that reads and writes a socket                               |
+//! | `detached.rs`   | the same task over memory instead of a socket, for the simulator          |
 //! | `write_queue.rs`| frames on their way to a socket                                           |
 //! | `lanes.rs`      | where calls run that may not run on the task of their connection          |
 //! | `latency.rs`    | how long requests took, when that is measured                             |
@@ -32,6 +33,7 @@ pub mod client;
 pub mod codes;
 pub mod config;
 pub mod connection;
+pub mod detached;
 pub mod fields;
 pub mod frame;
 pub mod header;

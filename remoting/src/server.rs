@@ -77,7 +77,7 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         Limits {
             max_frame_bytes: self.max_frame_bytes,
             frames_per_turn: self.frames_per_turn.max(1),

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::connection::{Connection, Phase, write_answer};
@@ -49,11 +49,23 @@ thread_local! {
     static SPARE: Cell<BytesMut> = Cell::default();
 }
 
+/// What the task reads from and writes to.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Ready when a read would find something: no memory need be lent before.
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Socket for TcpStream {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        TcpStream::poll_read_ready(self, context)
+    }
+}
+
 /// See the module. Completes when the connection has ended.
 #[derive(Debug)]
-pub(crate) struct SocketTask<R> {
+pub(crate) struct SocketTask<R, S = TcpStream> {
     hub: Arc<Hub<R>>,
-    socket: TcpStream,
+    socket: S,
     connection: Arc<Connection>,
     greeted: bool,
     inbound: BytesMut,
@@ -94,7 +106,7 @@ impl Ending {
     }
 }
 
-impl<R: Routes> Future for SocketTask<R> {
+impl<R: Routes, S: Socket> Future for SocketTask<R, S> {
     type Output = Ending;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ending> {
@@ -141,8 +153,8 @@ enum More {
     No,
 }
 
-impl<R: Routes> SocketTask<R> {
-    pub(crate) fn new(hub: Arc<Hub<R>>, socket: TcpStream, connection: Arc<Connection>) -> Self {
+impl<R: Routes, S: Socket> SocketTask<R, S> {
+    pub(crate) fn new(hub: Arc<Hub<R>>, socket: S, connection: Arc<Connection>) -> Self {
         SocketTask {
             hub,
             socket,
@@ -152,6 +164,10 @@ impl<R: Routes> SocketTask<R> {
             resumed: VecDeque::new(),
             outgoing: WriteQueue::default(),
         }
+    }
+
+    pub(crate) fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
     }
 
     fn take_mail(&mut self) -> Phase {

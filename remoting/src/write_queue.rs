@@ -36,6 +36,16 @@ thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// The frames in bytes that a queue has written.
+pub(crate) fn frames_of(mut bytes: BytesMut) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    while let Ok(Some(length)) = frame_bytes(&bytes, usize::MAX) {
+        let frame = bytes.split_to(length).freeze().slice(LENGTH_BYTES..);
+        frames.push(Frame::decode(frame).expect("we wrote this frame"));
+    }
+    frames
+}
+
 /// Encoded frames that are not written yet, in order.
 #[derive(Debug, Default)]
 pub(crate) struct WriteQueue {
@@ -138,12 +148,7 @@ impl WriteQueue {
         }
         bytes.extend_from_slice(&self.buffer[at..]);
         *self = WriteQueue::default();
-        let mut frames = Vec::new();
-        while let Ok(Some(length)) = frame_bytes(&bytes, usize::MAX) {
-            let frame = bytes.split_to(length).freeze().slice(LENGTH_BYTES..);
-            frames.push(Frame::decode(frame).expect("we wrote this frame"));
-        }
-        frames
+        frames_of(bytes)
     }
 
     /// The unwritten parts in order, as many as fit. Returns how many.
