@@ -636,7 +636,7 @@ impl ConsumeQueue {
     ///
     /// After a clean stop the end is found by binary search. After a crash any page may be missing that was not flushed
     /// before the checkpoint: from the newest file that begins below it, entries are read one by one, and what follows the
-    /// first bad one is made zeros.
+    /// first bad one, or a missing file, is taken away.
     pub fn load(
         context: &QueueContext,
         kind: QueueKind,
@@ -650,7 +650,14 @@ impl ConsumeQueue {
         let directory = queue.directory(context);
         let file_size = index(context.file_size(kind));
         let unit = kind.entry_bytes();
-        let mut starts = contiguous_tail(starts, context.file_size(kind)).to_vec();
+        let mut starts = starts.to_vec();
+        if let Stopped::ByCrash { on_disk_below } = stopped {
+            // Of the files made since, one may be missing before others that are there: their messages are dispatched again.
+            let known = queue.newest_below(context, &starts, on_disk_below)?;
+            let kept = known + contiguous_head(&starts[known..], context.file_size(kind)).len();
+            remove_from_the_end(context, &directory, starts.drain(kept..))?;
+        }
+        let mut starts = contiguous_tail(&starts, context.file_size(kind)).to_vec();
         let mut tail = Tail::default();
         let mut scan_from = match stopped {
             Stopped::Cleanly => starts.len().saturating_sub(1),
@@ -925,9 +932,9 @@ impl Ends {
     pub fn to_numbers(self) -> [u64; Self::NUMBERS] {
         [
             self.first,
-            self.last - self.first,
-            self.begin - self.first,
-            self.end - self.last,
+            self.last.wrapping_sub(self.first),
+            self.begin.wrapping_sub(self.first),
+            self.end.wrapping_sub(self.last),
             self.min_offset,
             self.max_offset,
             self.min_physical.map_or(0, |least| least + 1),
@@ -1140,6 +1147,12 @@ fn count_valid(kind: QueueKind, bytes: &[u8], max_physical: u64) -> usize {
         _ => false,
     };
     (0..bytes.len() / kind.entry_bytes()).take_while(follows).count()
+}
+
+/// The first starts that follow each other.
+fn contiguous_head(starts: &[u64], file_size: u64) -> &[u64] {
+    let gap = starts.windows(2).position(|pair| pair[0] + file_size != pair[1]);
+    gap.map_or(starts, |before| &starts[..=before])
 }
 
 /// The last starts that follow each other: whatever lies before a gap cannot be reached.

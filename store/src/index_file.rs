@@ -21,7 +21,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use common::clock::Clock;
@@ -399,6 +399,10 @@ pub struct IndexFiles {
     files: RwLock<Vec<Arc<IndexFile>>>,
     /// Records below this offset are indexed.
     indexed: AtomicU64,
+    /// The record that was not finished for want of room, [`NONE`] without one, and how many of its keys are there. Only the
+    /// dispatch thread looks at the two.
+    unfinished: AtomicU64,
+    unfinished_keys: AtomicUsize,
 }
 
 /// How far the index was at one moment.
@@ -420,6 +424,9 @@ pub struct IndexOnDisk {
     /// And what was there when everything was flushed, if that is known.
     pub mark: Option<IndexMark>,
 }
+
+/// Where no record begins.
+const NONE: u64 = u64::MAX;
 
 /// What dispatch knows of a message's keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -458,6 +465,8 @@ impl IndexFiles {
             shape: IndexShape::of(config),
             files: RwLock::default(),
             indexed: AtomicU64::new(0),
+            unfinished: AtomicU64::new(NONE),
+            unfinished_keys: AtomicUsize::new(0),
         };
         let mut paths = index.list()?.into_iter();
         let is_crash = crashed.is_some();
@@ -579,25 +588,36 @@ impl IndexFiles {
             return Ok(None);
         }
         let topic_hash = JavaHash::default().then(topic).then("#");
-        let mut filled = None;
-        let mut add = |hash: JavaHash| -> io::Result<()> {
-            let (file, full_before) = self.file_with_room()?;
-            filled = full_before.or(filled);
-            file.add(hash.key_hash(), physical_offset, store_timestamp_ms)
-        };
-        if let Some(unique_key) = keys.unique_key {
-            add(topic_hash.then(unique_key))?;
-        }
         let words = keys.keys.unwrap_or("");
-        let skipped = usize::from(is_planted(PlantedBug::DropIndexEntry));
-        for key in common::message::properties::split_keys(words).skip(skipped) {
-            add(topic_hash.then(key))?;
-        }
-        if let Some(tags) = keys.tags.filter(|tags| !tags.is_empty()) {
-            add(topic_hash.then("T#").then(tags))?;
+        let dropped = usize::from(is_planted(PlantedBug::DropIndexEntry));
+        let words = common::message::properties::split_keys(words).skip(dropped);
+        let tags = keys.tags.filter(|tags| !tags.is_empty());
+        let hashes = (keys.unique_key.into_iter())
+            .chain(words)
+            .map(|key| topic_hash.then(key))
+            .chain(tags.map(|tags| topic_hash.then("T#").then(tags)));
+        let mut filled = None;
+        for (number, hash) in hashes.enumerate().skip(self.keys_added_of(physical_offset)) {
+            let added = self.file_with_room().and_then(|(file, full_before)| {
+                filled = full_before.or(filled);
+                file.add(hash.key_hash(), physical_offset, store_timestamp_ms)
+            });
+            if let Err(error) = added {
+                self.unfinished.store(physical_offset, Ordering::Relaxed);
+                self.unfinished_keys.store(number, Ordering::Relaxed);
+                return Err(error);
+            }
         }
         self.indexed.store(physical_offset + 1, Ordering::Release);
         Ok(filled)
+    }
+
+    /// How many keys of the record are there, though not all found room.
+    fn keys_added_of(&self, physical_offset: u64) -> usize {
+        match self.unfinished.load(Ordering::Relaxed) == physical_offset {
+            true => self.unfinished_keys.load(Ordering::Relaxed),
+            false => 0,
+        }
     }
 
     /// The file that takes the next entry, and the end time of the file before if that became full just now.
@@ -671,6 +691,7 @@ impl IndexFiles {
 
     /// Takes away everything that points at or above `limit`.
     pub fn truncate(&self, limit: u64) -> io::Result<()> {
+        self.unfinished.store(NONE, Ordering::Relaxed);
         loop {
             let Some(last) = self.files().last().cloned() else {
                 break;

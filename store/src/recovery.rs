@@ -193,7 +193,7 @@ impl Recovery<'_> {
     /// Makes log, queues and index what the scan found.
     fn settle(&mut self, plan: Plan, mut scan: Scan) -> Result<Recovered, OpenError> {
         if !scan.damage.is_empty() {
-            self.forget_everything_on_disk()?;
+            self.forget_queues_on_disk_from(plan.scan_from)?;
             self.derived
                 .queues
                 .context()
@@ -256,6 +256,15 @@ impl Recovery<'_> {
         self.checkpoint
             .persist()
             .map_err(self.failed("write the checkpoint in"))
+    }
+
+    /// The queues are cut here and built anew in memory. A crash before they are flushed must find them as they are told of now.
+    fn forget_queues_on_disk_from(&self, limit: u64) -> Result<(), OpenError> {
+        let dispatched = self.checkpoint.get(CheckpointField::LogicsPhysicalOffset);
+        self.checkpoint
+            .set(CheckpointField::LogicsPhysicalOffset, dispatched.min(limit));
+        self.checkpoint.set(CheckpointField::LogicsMsgTimestamp, 0);
+        self.forget_everything_on_disk()
     }
 
     /// What was repaired, cut and filled again is on disk now, and the checkpoint says so: after a crash the reference

@@ -189,6 +189,65 @@ fn a_topic_deleted_after_the_note_stays_deleted() {
 }
 
 #[test]
+fn a_queue_file_lost_before_later_ones_costs_nothing_of_those_before_it() {
+    for lost in 4..11 {
+        let bench = Bench::small();
+        let store = bench.open();
+        for number in 0..MESSAGES {
+            let body = format!("{number:03}");
+            store.put(&message("T", 0, "", body.as_bytes())).unwrap();
+            if number == 30 {
+                dispatch(&store, &bench);
+                flush_all(&store, &bench);
+            }
+        }
+        dispatch(&store, &bench);
+        drop(store);
+        fs::write(&queue_files(&bench)[lost], b"").unwrap();
+        let store = bench.open();
+        assert_eq!(store.min_offset("T", 0), 0, "without the file {lost}");
+        assert_eq!(bodies(&store, "T", 0), all(), "without the file {lost}");
+    }
+}
+
+#[test]
+fn a_kill_after_damage_was_repaired_loses_none_of_the_queues_that_were_built_anew() {
+    let bench = Bench::small();
+    let store = bench.open();
+    let mut damaged = None;
+    for number in 0..MESSAGES {
+        let body = format!("{number:03}");
+        let appended = store
+            .put(&message("T", 0, "KEYS\u{1}k\u{2}", body.as_bytes()))
+            .unwrap();
+        if number == 90 {
+            dispatch(&store, &bench);
+            flush_all(&store, &bench);
+            damaged = Some(appended.physical_offset);
+        }
+    }
+    dispatch(&store, &bench);
+    let at = damaged.unwrap();
+    drop(store);
+    // Without the index everything is scanned, and the damage has all queues built anew.
+    fs::remove_dir_all(bench.root().join("index")).unwrap();
+    let size = bench.config.mapped_file_size_commit_log as u64;
+    let path = bench
+        .root()
+        .join("commitlog")
+        .join(format!("{:020}", at.0 - at.0 % size));
+    let mut bytes = fs::read(&path).unwrap();
+    let from = (at.0 % size) as usize;
+    let body = bytes[from..].windows(3).position(|word| word == b"090").unwrap();
+    bytes[from + body] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    drop(bench.open());
+    let store = bench.open();
+    let wanted: Vec<String> = all().into_iter().filter(|body| body != "090").collect();
+    assert_eq!(bodies(&store, "T", 0), wanted);
+}
+
+#[test]
 fn a_kill_while_recovery_cuts_a_queue_loses_none_of_its_beginning() {
     for kill_at in 2..9 {
         let bench = crashed_after_a_checkpoint();
