@@ -127,7 +127,7 @@ impl Transactions {
     }
 
     /// Makes the message visible, `committed` being what [`HalfMessage::committed`] gave. A second time is no error and
-    /// stores nothing. Gives where the stored record ends.
+    /// stores nothing. Gives how far the log must be on the disk for the message to be safe.
     pub(crate) fn commit(
         &self,
         half: &HalfMessage<'_>,
@@ -136,7 +136,8 @@ impl Transactions {
         self.end(half, End::Committed, Some(committed))
     }
 
-    /// Has the message never become visible. A second time is no error.
+    /// Has the message never become visible. A second time is no error. Nothing is stored for it: should a crash take the
+    /// note of it, the check asks again.
     pub(crate) fn roll_back(&self, half: &HalfMessage<'_>) -> Result<Option<PhysicalOffset>, EndError> {
         self.end(half, End::RolledBack, None)
     }
@@ -154,7 +155,10 @@ impl Transactions {
         }
         let queue_offset = match state.ledger.standing(half.queue_offset(), &key) {
             Standing::Open(queue_offset) => queue_offset,
-            Standing::Over(Some(end)) if end == wanted || end == End::Recorded => return Ok(None),
+            // Perhaps just now: what followed lies before the log's end, and may not be on the disk yet.
+            Standing::Over(Some(end)) if end == wanted || end == End::Recorded => {
+                return Ok(follows.map(|_| self.parts.store.log_range().end));
+            }
             Standing::Over(end) => return Err(EndError::Over(why_over(end))),
             Standing::OutOfReach => return Err(EndError::TooManyOpen),
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::names;
 use remoting::body::ProducerData;
 use remoting::header::{EndTransactionRequestHeader, ResumeCheckHalfMessageRequestHeader};
-use store::{QueueEntry, QueueOffset};
+use store::{FlushDiskType, QueueEntry, QueueOffset};
 
 use super::*;
 use crate::registry::persist::Table as _;
@@ -744,4 +744,28 @@ fn progress_beyond_what_the_disk_kept_goes_back_to_the_queues_end() {
     broker.check(LATER);
     broker.write_ops();
     assert_eq!(broker.bodies_of(names::TRANS_OP_HALF_TOPIC, 0), ["1,"]);
+}
+
+#[test]
+fn a_repeated_commit_waits_for_the_disk_as_the_first_one_did() {
+    let broker = TestBroker::new().with_topic("Orders");
+    let half = broker.send_half(b"x", &[]);
+    broker.flush();
+    broker
+        .broker
+        .store_config
+        .update(|config| config.flush_disk_type = FlushDiskType::SyncFlush);
+    let clients = [broker.client(), broker.client()];
+    for client in &clients {
+        let request = OutgoingRequest::new(request_code::END_TRANSACTION).header(&half.end(COMMIT));
+        assert!(client.try_call(request).is_none(), "answered too early");
+        assert!(client.late_answers().is_empty());
+    }
+    broker.flush();
+    for client in &clients {
+        let codes: Vec<i32> = client.late_answers().iter().map(|answer| answer.code).collect();
+        assert_eq!(codes, [response_code::SUCCESS]);
+    }
+    broker.settle();
+    assert_eq!(broker.visible(), ["x"]);
 }
