@@ -13,7 +13,7 @@ use store::{QueueEntry, QueueOffset};
 
 use crate::model::{Logged, Model, ParkedPull, Queue, Unanswered, Wanted};
 use crate::world::{Answer, CONNECTIONS, ROOT, World};
-use crate::{Violation, ensure};
+use crate::{Violation, ensure, replay};
 
 /// Magic number of the end of a file. Reference: CommitLog.BLANK_MAGIC_CODE
 const BLANK: u32 = 0xcbd4_3194;
@@ -42,6 +42,34 @@ pub struct Sent {
 
 /// After every step.
 pub fn after_step(world: &mut World, expect: &Expect, sent: Option<Sent>) -> Result<(), Violation> {
+    let places = take_records(world, expect)?;
+    if let Some(sent) = sent {
+        take_answer_of_send(world, sent, places)?;
+    }
+    settle_connections(world)?;
+    nobody_is_forgotten(world)
+}
+
+/// After a step of several sends: everything that they stored lies in the log in the order in which they came. With each
+/// stands how many records it stored; of one that nobody answers there is nothing else to say.
+pub fn after_sends(
+    world: &mut World,
+    wanted: Vec<Wanted>,
+    sends: Vec<(Option<Sent>, usize)>,
+) -> Result<(), Violation> {
+    let mut places = take_records(world, &Expect::Records(wanted))?.into_iter();
+    for (sent, count) in sends {
+        let places = places.by_ref().take(count).collect();
+        if let Some(sent) = sent {
+            take_answer_of_send(world, sent, places)?;
+        }
+    }
+    settle_connections(world)?;
+    nobody_is_forgotten(world)
+}
+
+/// Takes what the log got since into the model, if it is what is expected. Gives the places of the records.
+fn take_records(world: &mut World, expect: &Expect) -> Result<Vec<u64>, Violation> {
     let state = world.store().state();
     let new = read_log(world, world.model.log_end, state.commit_log_max.0)?;
     match expect {
@@ -105,11 +133,7 @@ pub fn after_step(world: &mut World, expect: &Expect, sent: Option<Sent>) -> Res
     model.flushed = state.flushed.0;
     model.dispatched = state.dispatched.0;
     model.may_be_half_dispatched |= world.power_is_failing;
-    if let Some(sent) = sent {
-        take_answer_of_send(world, sent, places)?;
-    }
-    settle_connections(world)?;
-    nobody_is_forgotten(world)
+    Ok(places)
 }
 
 fn take_answer_of_send(world: &mut World, sent: Sent, places: Vec<u64>) -> Result<(), Violation> {
@@ -165,22 +189,7 @@ pub fn settle_connections(world: &mut World) -> Result<(), Violation> {
     for connection in 0..CONNECTIONS {
         let handle = std::sync::Arc::clone(&world.running().connections[connection]);
         for frame in handle.take_sent() {
-            let answer = Answer::of_frame(&frame);
-            let key = (connection, answer.opaque);
-            let Some(Unanswered {
-                places,
-                names_records,
-            }) = world.model.unanswered.remove(&key)
-            else {
-                return Err(format!("answer {} {} to nobody", answer.code, answer.remark));
-            };
-            world.note(format!("    answer to {}: {}", answer.opaque, answer.code));
-            if answer.code == response_code::SUCCESS {
-                if names_records {
-                    names_its_records(&world.model, &answer, &places)?;
-                }
-                world.model.promised.extend(places);
-            }
+            take_late_answer(world, connection, Answer::of_frame(&frame))?;
         }
         for call in handle.take_resumed() {
             let opaque = call.frame.opaque;
@@ -195,6 +204,26 @@ pub fn settle_connections(world: &mut World) -> Result<(), Violation> {
             world.note(format!("    pull {opaque} resumed: {}", answer.code));
             is_pull_right(&world.model, &pull, &answer)?;
         }
+    }
+    Ok(())
+}
+
+/// Takes an answer to a request that has waited: a send for the disk, or a pull that was resumed.
+pub fn take_late_answer(world: &mut World, connection: usize, answer: Answer) -> Result<(), Violation> {
+    world.note(format!("    answer to {}: {}", answer.opaque, answer.code));
+    let mine = |pull: &ParkedPull| pull.connection == connection && pull.opaque == answer.opaque;
+    if let Some(index) = world.model.parked.iter().position(mine) {
+        let pull = world.model.parked.remove(index);
+        return is_pull_right(&world.model, &pull, &answer);
+    }
+    let Some(waited) = world.model.unanswered.remove(&(connection, answer.opaque)) else {
+        return Err(format!("answer {} {} to nobody", answer.code, answer.remark));
+    };
+    if answer.code == response_code::SUCCESS {
+        if waited.names_records {
+            names_its_records(&world.model, &answer, &waited.places)?;
+        }
+        world.model.promised.extend(waited.places);
     }
     Ok(())
 }
@@ -578,12 +607,13 @@ fn adopt_state(world: &mut World) {
 /// Compares everything derived with a replay of the log.
 pub fn everything(world: &mut World) -> Result<(), Violation> {
     queues_equal_a_replay(world, false)?;
-    index_equals_a_replay(world)?;
+    every_key_is_found(world)?;
+    replay::builds_the_same(world)?;
     offsets_are_kept(world)
 }
 
 /// A ConsumeQueue entry as bytes.
-fn encoded(entry: &QueueEntry) -> [u8; 20] {
+pub fn encoded(entry: &QueueEntry) -> [u8; 20] {
     let mut bytes = [0; 20];
     bytes[..8].copy_from_slice(&entry.physical_offset.0.to_be_bytes());
     bytes[8..12].copy_from_slice(&entry.size_bytes.to_be_bytes());
@@ -641,7 +671,7 @@ fn queues_equal_a_replay(world: &World, stopped_cleanly: bool) -> Result<(), Vio
     Ok(())
 }
 
-fn index_equals_a_replay(world: &World) -> Result<(), Violation> {
+fn every_key_is_found(world: &World) -> Result<(), Violation> {
     let model = &world.model;
     let mut wanted: BTreeMap<(String, String), BTreeSet<u64>> = BTreeMap::new();
     for record in model.indexed().filter(|record| !record.is_repair()) {

@@ -12,6 +12,7 @@
 
 mod checks;
 mod model;
+mod replay;
 mod workload;
 mod world;
 

@@ -17,10 +17,12 @@ use common::service::{Next, Service};
 use common::small_file::SmallFiles as _;
 use remoting::codes::request_code;
 use remoting::connection::Connection;
+use remoting::detached::DetachedPeer;
 use remoting::frame::Frame;
 use remoting::header::{SendMessageRequestHeader, SendMessageRequestHeaderV2};
 use remoting::request::{Call, Handled, Outcome, OutgoingRequest, Response};
 use remoting::routes;
+use remoting::server::ServerConfig;
 use store::disk::Disk;
 use store::sim_disk::{Faults, SimDisk};
 
@@ -31,6 +33,10 @@ use crate::model::Model;
 const START_MS: i64 = 1_700_000_000_000;
 /// Where the broker keeps its files.
 pub const ROOT: &str = "/sim/store";
+/// Slots of an index file: few, so that chains are long.
+pub const INDEX_SLOTS: usize = 8;
+/// The bit of a frame's flag that says that nobody waits for an answer.
+const ONEWAY: i32 = 2;
 /// Clients of the broker.
 pub const CONNECTIONS: usize = 3;
 
@@ -158,7 +164,7 @@ impl World {
             ("storePathRootDir", ROOT.to_owned()),
             ("mappedFileSizeCommitLog", file_size.to_string()),
             ("mappedFileSizeConsumeQueue", "160".to_owned()),
-            ("maxHashSlotNum", "8".to_owned()),
+            ("maxHashSlotNum", INDEX_SLOTS.to_string()),
             // Has a simulation of its own, with steps of its own: broker/src/processor/tests/timer_power.rs.
             ("timerWheelEnable", "false".to_owned()),
             ("maxIndexNum", (16 + random.below(48)).to_string()),
@@ -302,15 +308,35 @@ impl World {
 
     /// A request over a connection. `None` when it is answered later.
     pub fn call(&mut self, connection: usize, request: OutgoingRequest) -> (i32, Option<Answer>) {
-        self.next_opaque += 1;
-        let opaque = self.next_opaque;
-        let mut frame = Frame::of_request(&request);
-        frame.opaque = opaque;
-        let wire = frame.encode().expect("a request fits into a frame");
+        let (opaque, wire) = self.encode(&request, false);
         let frame = Frame::decode(Bytes::from(wire).slice(4..)).expect("what we encoded");
         let running = self.running();
         let call = Call::new(frame, Arc::clone(&running.connections[connection]));
         (opaque, answer(opaque, routes::handle(&running.broker, &call)))
+    }
+
+    /// A request as bytes, and its opaque.
+    pub fn encode(&mut self, request: &OutgoingRequest, oneway: bool) -> (i32, Vec<u8>) {
+        self.next_opaque += 1;
+        let mut frame = Frame::of_request(request);
+        frame.opaque = self.next_opaque;
+        if oneway {
+            frame.flag |= ONEWAY;
+        }
+        let wire = frame.encode().expect("a request fits into a frame");
+        (self.next_opaque, wire)
+    }
+
+    /// The far end of a connection, for bytes that go through the task of a socket.
+    pub fn peer(&self, connection: usize, frames_per_turn: usize) -> DetachedPeer<Broker> {
+        let Running {
+            broker, connections, ..
+        } = self.running();
+        let config = ServerConfig {
+            frames_per_turn,
+            ..ServerConfig::default()
+        };
+        DetachedPeer::new(Arc::clone(broker), Arc::clone(&connections[connection]), &config)
     }
 
     /// Handles a request that was resumed, as the task of its connection would.

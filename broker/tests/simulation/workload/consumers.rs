@@ -8,15 +8,34 @@ use remoting::request::OutgoingRequest;
 
 use super::{GROUPS, TAGS, connection, must_succeed, note_answer, nothing, random_queue};
 use crate::checks;
-use crate::model::{ParkedPull, Progress};
-use crate::world::World;
+use crate::model::{ParkedPull, Progress, Queue};
+use crate::world::{Answer, World};
 use crate::{Violation, ensure};
+
+/// A pull, and what its answer is measured by.
+pub struct NewPull {
+    pub request: OutgoingRequest,
+    pub group: &'static str,
+    pub queue: Queue,
+    pub offset: i64,
+    pub tag: Option<&'static str>,
+    /// Whether it may wait for a message.
+    pub suspends: bool,
+}
 
 pub fn pull(world: &mut World) -> Result<(), Violation> {
     let Some(queue) = random_queue(world) else {
         return Ok(());
     };
-    let end = world.model.visible_end(&queue) as i64;
+    let pull = new_pull(world, &queue);
+    let connection = connection(world);
+    let (opaque, answer) = world.call(connection, pull.request.clone());
+    take_pull(world, pull, connection, opaque, answer)?;
+    checks::after_step(world, &nothing(), None)
+}
+
+pub fn new_pull(world: &World, queue: &Queue) -> NewPull {
+    let end = world.model.visible_end(queue) as i64;
     let offset = match world.below(4) {
         0 => i64::from(world.below(end as i32 + 2)),
         1 => (end - 3).max(0),
@@ -24,21 +43,44 @@ pub fn pull(world: &mut World) -> Result<(), Violation> {
     };
     let tag = (world.below(3) == 0).then(|| TAGS[world.below(2) as usize]);
     let group = GROUPS[world.below(2) as usize];
-    let suspend = if world.below(3) == 0 { 0 } else { 2 };
+    let suspends = world.below(3) != 0;
     let header = PullMessageRequestHeader {
         consumer_group: group.into(),
         topic: queue.0.as_str().into(),
         queue_id: queue.1,
         queue_offset: offset,
         max_msg_nums: 1 + world.below(16),
-        sys_flag: 4 | suspend,
+        sys_flag: 4 | if suspends { 2 } else { 0 },
         suspend_timeout_millis: 15_000,
         subscription: Some(tag.unwrap_or("*").into()),
         ..Default::default()
     };
-    let request = OutgoingRequest::new(request_code::PULL_MESSAGE).header(&header);
-    let connection = connection(world);
-    let (opaque, answer) = world.call(connection, request);
+    NewPull {
+        request: OutgoingRequest::new(request_code::PULL_MESSAGE).header(&header),
+        group,
+        queue: queue.clone(),
+        offset,
+        tag,
+        suspends,
+    }
+}
+
+/// Takes in what came of a pull: an answer, or nothing yet.
+pub fn take_pull(
+    world: &mut World,
+    pull: NewPull,
+    connection: usize,
+    opaque: i32,
+    answer: Option<Answer>,
+) -> Result<(), Violation> {
+    let NewPull {
+        group,
+        queue,
+        offset,
+        tag,
+        suspends,
+        ..
+    } = pull;
     note_answer(
         world,
         &format!("pull {opaque} of {queue:?} from {offset} {tag:?}"),
@@ -60,14 +102,14 @@ pub fn pull(world: &mut World) -> Result<(), Violation> {
                 world.model.resets.remove(&key);
                 world.model.told_resets.insert(key);
             }
-            checks::is_pull_right(&world.model, &pull, &answer)?;
+            checks::is_pull_right(&world.model, &pull, &answer)
         }
         None => {
-            ensure!(suspend != 0, "pull {opaque} waits and must not");
+            ensure!(suspends, "pull {opaque} waits and must not");
             world.model.parked.push(pull);
+            Ok(())
         }
     }
-    checks::after_step(world, &nothing(), None)
 }
 
 pub fn commit(world: &mut World) -> Result<(), Violation> {

@@ -64,8 +64,6 @@ pub fn failing_disk(world: &mut World) -> Result<(), Violation> {
     world.offsets_due = world.offsets_due.max(now + OFFSETS_PERIOD);
     world.delays_due = world.delays_due.max(now + DELAYS_PERIOD);
     world.dues_are_latest = true;
-    // A record whose dispatch failed halfway, in its queue and not in the index, is tried again within a second.
-    run_tick(world, Tick::Dispatch, false)?;
     let failure = world.store().writable();
     if let Err(WriteRefusal::LogFailed(_)) = failure {
         takes_nothing_more(world)?;

@@ -3,6 +3,7 @@
 //! | file | operations |
 //! |---|---|
 //! | `sends` | messages come in |
+//! | `pipelines` | many requests of several connections come at once |
 //! | `consumers` | pulls, commits, resets |
 //! | `transactions` | half messages and their ends |
 //! | `topics` | operators change topics |
@@ -15,6 +16,7 @@
 
 mod consumers;
 mod faults;
+mod pipelines;
 mod sends;
 mod services;
 mod stops;
@@ -45,6 +47,7 @@ const OPERATIONS: &[Operation] = &[
     (280, sends::send),
     (60, sends::send_batch),
     (60, sends::send_back),
+    (40, pipelines::pipeline),
     (50, transactions::send_half),
     (60, transactions::end),
     (130, consumers::pull),

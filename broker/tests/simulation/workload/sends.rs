@@ -8,7 +8,7 @@ use remoting::request::OutgoingRequest;
 
 use super::{GROUPS, TAGS, connection, note_answer, nothing, random_queue};
 use crate::checks::{self, Expect, Sent};
-use crate::model::Wanted;
+use crate::model::{Queue, Wanted};
 use crate::world::{World, send_request};
 use crate::{Violation, ensure};
 
@@ -32,10 +32,36 @@ fn text_of(pairs: &[(&'static str, String)]) -> String {
     text
 }
 
+/// A request that stores messages, and what must come of it.
+pub struct NewSend {
+    pub request: OutgoingRequest,
+    pub wanted: Vec<Wanted>,
+    /// Whether the sender waits for the disk.
+    pub waits: bool,
+    pub what: String,
+}
+
+impl NewSend {
+    fn finish(self, world: &mut World) -> Result<(), Violation> {
+        finish_send(world, self.request, self.wanted, self.waits, &self.what)
+    }
+}
+
 pub fn send(world: &mut World) -> Result<(), Violation> {
-    let Some(queue) = random_queue(world) else {
-        return Ok(());
-    };
+    match random_queue(world) {
+        Some(queue) => new_send(world, &queue).finish(world),
+        None => Ok(()),
+    }
+}
+
+pub fn send_batch(world: &mut World) -> Result<(), Violation> {
+    match random_queue(world) {
+        Some(queue) => new_batch(world, &queue).finish(world),
+        None => Ok(()),
+    }
+}
+
+pub fn new_send(world: &mut World, queue: &Queue) -> NewSend {
     let body = world.new_body();
     let mut pairs = new_properties(world);
     let waits = world.below(6) != 0;
@@ -59,20 +85,15 @@ pub fn send(world: &mut World) -> Result<(), Violation> {
         wanted.properties.push((name::REAL_QUEUE_ID, queue.1.to_string()));
     }
     let now_ms = common::clock::Clock::wall_ms(&*world.clock);
-    let request = send_request((&queue.0, queue.1), &text_of(&pairs), body, false, now_ms);
-    finish_send(
-        world,
-        request,
-        vec![wanted],
+    NewSend {
+        request: send_request((&queue.0, queue.1), &text_of(&pairs), body, false, now_ms),
+        wanted: vec![wanted],
         waits,
-        &format!("send to {queue:?} level {level}"),
-    )
+        what: format!("send to {queue:?} level {level}"),
+    }
 }
 
-pub fn send_batch(world: &mut World) -> Result<(), Violation> {
-    let Some(queue) = random_queue(world) else {
-        return Ok(());
-    };
+pub fn new_batch(world: &mut World, queue: &Queue) -> NewSend {
     let (mut bytes, mut wanted) = (Vec::new(), Vec::new());
     for _ in 0..1 + world.below(4) {
         let mut body = world.new_body();
@@ -92,9 +113,12 @@ pub fn send_batch(world: &mut World) -> Result<(), Violation> {
         });
     }
     let now_ms = common::clock::Clock::wall_ms(&*world.clock);
-    let request = send_request((&queue.0, queue.1), "", bytes, true, now_ms);
-    let what = format!("batch of {} to {queue:?}", wanted.len());
-    finish_send(world, request, wanted, true, &what)
+    NewSend {
+        request: send_request((&queue.0, queue.1), "", bytes, true, now_ms),
+        what: format!("batch of {} to {queue:?}", wanted.len()),
+        wanted,
+        waits: true,
+    }
 }
 
 pub fn finish_send(

@@ -13,8 +13,8 @@ use remoting::request::OutgoingRequest;
 use super::sends::{finish_send, new_properties};
 use super::{connection, note_answer, nothing, random_queue};
 use crate::checks::{self, Expect, Sent};
-use crate::model::{HALF_QUEUE, Logged, Queue, Wanted};
-use crate::world::{World, send_request};
+use crate::model::{HALF_QUEUE, Logged, Queue, Unanswered, Wanted};
+use crate::world::{Answer, World, send_request};
 use crate::{Violation, ensure};
 
 const PRODUCERS: &str = "producers";
@@ -117,9 +117,12 @@ fn end_of(world: &mut World, half: &Logged) -> Result<(), Violation> {
         "{what}: committed, and the message is not there"
     );
     ensure!(!is_visible || !is_stored, "{what}: the message is there twice");
-    if !(is_ended && is_stored && is_commit(half)) {
+    if !(is_ended && is_commit(half)) {
         ensure!(answer.is_some(), "{what}: nothing was stored, and it waits");
         return checks::after_step(world, &nothing(), None);
+    }
+    if !is_stored {
+        return repeated(world, half, (connection, opaque), answer);
     }
     let sent = Sent {
         connection,
@@ -129,6 +132,29 @@ fn end_of(world: &mut World, half: &Logged) -> Result<(), Violation> {
         names_records: false,
     };
     checks::after_step(world, &Expect::Records(vec![committed(half)?]), Some(sent))
+}
+
+/// A commit that was there before: what followed from the first is as safe as this answer says.
+fn repeated(
+    world: &mut World,
+    half: &Logged,
+    request: (usize, i32),
+    answer: Option<Answer>,
+) -> Result<(), Violation> {
+    let copies = world.model.visible_copies(half.property(name::UNIQ_KEY));
+    let places = copies.map(|record| record.at).collect();
+    ensure!(
+        world.is_sync == answer.is_none(),
+        "a repeated commit waits for the disk when the first did, and else not"
+    );
+    if answer.is_none() {
+        let waiting = Unanswered {
+            places,
+            names_records: false,
+        };
+        world.model.unanswered.insert(request, waiting);
+    }
+    checks::after_step(world, &nothing(), None)
 }
 
 /// The message that its consumers see.
