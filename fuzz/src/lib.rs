@@ -14,9 +14,18 @@ use std::fmt::Debug;
 use std::io::Write as _;
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use broker::config::Settings;
 use broker::filter::sql92::{self, Sql92};
+use broker::pop::handle::PopHandle;
+use broker::pop::revive::ReviveQueue;
+use broker::pop::revive_log::ReviveRecord;
 use broker::processor::batch_body::{InnerMessages, decode_batch};
+use broker::registry::persist::whole_lines;
+use broker::registry::topics::SavedChange;
+use broker::timer::recall::RecallHandle;
+use broker::transaction::op_message;
 use bytes::Bytes;
 use common::message::properties::MessageProperties;
 use common::properties::{format_properties, parse_properties};
@@ -30,8 +39,10 @@ use remoting::body::{
 };
 use remoting::frame::{Frame, LanguageCode};
 use store::Message;
+use store::queue_note::rewrite_topics;
 use store::record::encode::{RecordStyle, encode};
 use store::record::{Record, decode};
+use store::timer::TimerUnit;
 
 #[path = "../../remoting/tests/tables/bodies.rs"]
 pub mod bodies;
@@ -53,6 +64,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("registry", registry),
     ("sql92", sql92),
+    ("recall_handle", recall_handle),
+    ("pop_handle", pop_handle),
+    ("pop_records", pop_records),
+    ("op_message", op_message),
+    ("timer_unit", timer_unit),
+    ("queues_note", queues_note),
+    ("topic_changes", topic_changes),
 ];
 
 /// A frame without its length word, in either dialect.
@@ -331,4 +349,132 @@ pub fn sql92(data: &[u8]) {
         }
         Err(error) => assert!(error.to_string().contains(" at line "), "{error}"),
     }
+}
+
+/// A byte that chooses, and the handle of RECALL_MESSAGE: as a client sends it, or as it is written.
+pub fn recall_handle(data: &[u8]) {
+    let Some((choice, bytes)) = data.split_first() else {
+        return;
+    };
+    let text = match choice % 2 {
+        0 => String::from_utf8_lossy(bytes).into_owned(),
+        _ => URL_SAFE.encode(bytes),
+    };
+    let Some(handle) = RecallHandle::decode(&text) else {
+        return;
+    };
+    let is_written = !handle.uniq_key.is_empty();
+    if let Some(out_ms) = handle
+        .timestamp
+        .parse::<i64>()
+        .ok()
+        .and_then(|time| time.checked_sub(1))
+        && is_written
+        && (out_ms + 1).to_string() == handle.timestamp
+    {
+        let again = RecallHandle::encode(&handle.topic, &handle.broker_name, out_ms, &handle.uniq_key);
+        assert_eq!(RecallHandle::decode(&again), Some(handle));
+    }
+}
+
+/// The handle of a popped message: extraInfo of acks and changes of invisible time.
+pub fn pop_handle(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match PopHandle::parse(&text) {
+        Ok(handle) => assert_eq!(PopHandle::parse(&handle.to_string()), Ok(handle)),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// The queue of the revive topic: a line for each record, a byte that chooses its kind and its body.
+pub fn pop_records(data: &[u8]) {
+    let mut queue = ReviveQueue::new();
+    for (offset, line) in (0..).zip(data.split(|byte| *byte == b'\n')) {
+        let Some((choice, body)) = line.split_first() else {
+            continue;
+        };
+        let tag = ["ck", "ack", "bAck"][usize::from(*choice) % 3];
+        let Some(record) = revive_record(tag, body) else {
+            continue;
+        };
+        let written = match &record {
+            ReviveRecord::CheckPoint(checkpoint) => fastjson::to_vec(checkpoint),
+            ReviveRecord::Ack(ack) => fastjson::to_vec(ack),
+            ReviveRecord::BatchAck(ack) => fastjson::to_vec(ack),
+        };
+        let written = written.expect("a record is JSON");
+        assert_eq!(revive_record(tag, &written).as_ref(), Some(&record));
+        queue.accept(record, offset);
+    }
+    while let Some(due) = queue.next_due(i64::MAX) {
+        assert!(due.unacked.len() <= usize::try_from(i8::MAX).expect("it is positive"));
+        queue.decided(due.revive_offset);
+    }
+}
+
+fn revive_record(tag: &str, body: &[u8]) -> Option<ReviveRecord> {
+    let host = "127.0.0.1:1".parse().expect("an address");
+    let properties = format!("TAGS\u{1}{tag}\u{2}");
+    let message = Message {
+        topic: "rmq_sys_REVIVE_LOG_C",
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 0,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        properties: &properties,
+        body,
+    };
+    let style = RecordStyle {
+        version_by_topic_length: true,
+        append_property_crc: false,
+    };
+    let mut bytes = Vec::new();
+    encode(&message, style, &mut bytes);
+    ReviveRecord::parse(&decode(&bytes).expect("what we write is a record"))
+}
+
+/// The body of an op message: which half messages are over.
+pub fn op_message(data: &[u8]) {
+    let offsets: Vec<u64> = op_message::parse(Some("d"), data).collect();
+    let written: String = offsets.iter().map(|offset| format!("{offset},")).collect();
+    let again: Vec<u64> = op_message::parse(Some("d"), written.as_bytes()).collect();
+    assert_eq!(again, offsets);
+    assert_eq!(op_message::parse(None, data).count(), 0);
+}
+
+/// A unit of the timer log.
+pub fn timer_unit(data: &[u8]) {
+    let Some(unit) = TimerUnit::decode(data) else {
+        return;
+    };
+    assert_eq!(TimerUnit::decode(&unit.encode()), Some(unit));
+    let _ = (unit.slot_time_ms(), unit.is_marker());
+}
+
+/// The topics in the note of all queues.
+pub fn queues_note(data: &[u8]) {
+    if let Some(written) = rewrite_topics(data) {
+        assert_eq!(rewrite_topics(&written), Some(written));
+    }
+}
+
+/// The lines of `topics.json.changes`.
+pub fn topic_changes(data: &[u8]) {
+    let written = |changes: &[SavedChange]| -> Vec<u8> {
+        let line = |change| fastjson::to_vec(change).expect("a change is JSON");
+        let lines: Vec<_> = changes.iter().map(line).collect();
+        lines
+            .iter()
+            .flat_map(|line| [line, &b"\n"[..]].concat())
+            .collect()
+    };
+    let changes: Vec<SavedChange> = whole_lines(data);
+    let text = written(&changes);
+    let again: Vec<SavedChange> = whole_lines(&text);
+    assert_eq!(again.len(), changes.len());
+    assert_eq!(written(&again), text);
 }

@@ -6,13 +6,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use broker::pop::handle::PopHandle;
+use broker::registry::persist::whole_lines;
+use broker::registry::topics::SavedChange;
 use bytes::Bytes;
 use fuzz_targets::bodies::CLASSES;
 use fuzz_targets::headers::HEADERS;
-use remoting::body::fastjson;
+use remoting::body::{TopicConfig, fastjson};
 use remoting::frame::Frame;
 use remoting::request::OutgoingRequest;
 use serde_json::Value;
+use store::PhysicalOffset;
+use store::queue_note::rewrite_topics;
+use store::timer::{TimerUnit, UnitKind, topic_hash};
 
 const VECTORS: &str = include_str!("../../remoting/tests/data/vectors.json");
 const BODY_SHAPES: &str = include_str!("../../remoting/tests/data/body-shapes.txt");
@@ -84,8 +90,17 @@ fn bodies(corpus: &mut Corpus) {
         let choice = CLASSES.iter().position(|(class, _)| *class == name);
         let choice = choice.expect("each class has a row");
         corpus.insert(format!("body/{name}"), chosen(choice, json.as_bytes()));
-        if name == "RegisterBrokerBody" {
-            corpus.insert(format!("register_broker/{name}"), chosen(0, json.as_bytes()));
+        match name {
+            "RegisterBrokerBody" => {
+                corpus.insert(format!("register_broker/{name}"), chosen(0, json.as_bytes()));
+            }
+            "TopicQueueMappingSerializeWrapper" => {
+                corpus.insert(format!("registry/{name}"), chosen(6, json.as_bytes()));
+            }
+            "MessageRequestModeSerializeWrapper" => {
+                corpus.insert(format!("registry/{name}"), chosen(7, json.as_bytes()));
+            }
+            _ => {}
         }
     }
 }
@@ -193,6 +208,99 @@ fn filters(corpus: &mut Corpus) {
     }
 }
 
+/// Handles of popped and of waiting messages: what Java brokers have given out.
+fn handles(corpus: &mut Corpus) {
+    let recall = "djEgRnhUaW1lciBmeC1icm9rZXIgMTc5NTM3NzMzODAwMSBGRDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMjQxNkM0RTBFMkYyQTcwNkMxMjEyMDExNQ==";
+    corpus.insert("recall_handle/java".to_owned(), chosen(0, recall.as_bytes()));
+    let text = "v1 FxTimer fx-broker 1795377338001 FD00";
+    corpus.insert("recall_handle/text".to_owned(), chosen(1, text.as_bytes()));
+    let handles = [
+        ("usual", "100 1764054000000 60000 3 1 broker-a 2 101"),
+        ("ordered", "0 1764054000000 60000 999 0 broker-a 0 0"),
+        ("of-an-old-client", "100 1764054000000 60000 3 0 broker-a"),
+    ];
+    for (name, text) in handles {
+        corpus.insert(format!("pop_handle/{name}"), text.into());
+    }
+}
+
+/// Checkpoints and acks of one pop, and which half messages are over.
+fn system_records(corpus: &mut Corpus) {
+    let checkpoint =
+        r#"{"bm":0,"bn":"b","c":"g","d":[0,1,4],"it":60000,"n":3,"pt":1764054000000,"q":1,"so":10,"t":"t"}"#;
+    let ack = r#"{"ao":11,"bn":"b","c":"g","pt":1764054000000,"q":1,"so":10,"t":"t"}"#;
+    let batch = r#"{"ao":-1,"aol":[10,14],"bn":"b","c":"g","pt":1764054000000,"q":1,"so":10,"t":"t"}"#;
+    // The remainders of the letters by 3 choose.
+    for (name, text) in [
+        ("checkpoint-first", format!("c{checkpoint}\na{ack}\nb{batch}")),
+        (
+            "acks-first",
+            format!("b{batch}\na{ack}\nc{checkpoint}\nc{checkpoint}"),
+        ),
+    ] {
+        corpus.insert(format!("pop_records/{name}"), text.into());
+    }
+    corpus.insert(
+        "op_message/three".to_owned(),
+        b"0,17,18446744073709551615,".to_vec(),
+    );
+}
+
+/// What lies beside the log: units of the timer, the note of a clean stop, changes of topics.
+fn small_files(corpus: &mut Corpus) {
+    let unit = TimerUnit {
+        previous: Some(104),
+        kind: UnitKind {
+            rolls: true,
+            deletes: false,
+        },
+        write_time_ms: 1_764_054_000_000,
+        delay_ms: 3_000,
+        physical_offset: PhysicalOffset(1 << 33),
+        size_bytes: 300,
+        topic_hash: topic_hash("Orders"),
+        due_ms: Some(1_764_054_002_345),
+    };
+    let rolled = unit.encode().to_vec();
+    let plain = TimerUnit {
+        previous: None,
+        kind: UnitKind::default(),
+        due_ms: None,
+        ..unit
+    };
+    corpus.insert("timer_unit/rolled".to_owned(), rolled);
+    corpus.insert("timer_unit/plain".to_owned(), plain.encode().to_vec());
+
+    // Topics: name, kind, queues; of each queue its id and eight numbers of seven bits a byte.
+    let queue = |id: u8| [id, 0x80, 0x01, 0, 20, 40, 1, 2, 1, 0xFF, 0xFF, 0x01];
+    let note = [
+        &[3, 1, b'T', 0, 2][..],
+        &queue(0),
+        &queue(7),
+        &[2, b'B', b'Q', 1, 1],
+        &queue(1),
+    ]
+    .concat();
+    corpus.insert("queues_note/two-topics".to_owned(), note);
+
+    let changes = [
+        SavedChange {
+            put: Some(TopicConfig::new("Orders", 4)),
+            ..SavedChange::default()
+        },
+        SavedChange {
+            removed: Some("Orders".to_owned()),
+            ..SavedChange::default()
+        },
+    ];
+    let line = |change| fastjson::to_vec(change).expect("a change is JSON");
+    let lines: Vec<u8> = changes
+        .iter()
+        .flat_map(|change| [line(change), b"\n".to_vec()].concat())
+        .collect();
+    corpus.insert("topic_changes/put-and-removed".to_owned(), lines);
+}
+
 fn corpus() -> Corpus {
     let mut corpus = Corpus::new();
     from_vectors(&mut corpus);
@@ -201,6 +309,9 @@ fn corpus() -> Corpus {
     config_files(&mut corpus);
     property_strings(&mut corpus);
     filters(&mut corpus);
+    handles(&mut corpus);
+    system_records(&mut corpus);
+    small_files(&mut corpus);
     corpus
 }
 
@@ -238,6 +349,10 @@ fn whole_inputs_of_the_corpus_are_understood() {
             ("body", _) => CLASSES[usize::from(input[0])].1(&input[1..]).is_ok(),
             ("record", _) => store::record::decode(&input).is_ok(),
             ("sql92", _) => input.contains(&0),
+            ("pop_handle", _) => PopHandle::parse(&String::from_utf8_lossy(&input)).is_ok(),
+            ("timer_unit", _) => TimerUnit::decode(&input).is_some(),
+            ("queues_note", _) => rewrite_topics(&input).is_some(),
+            ("topic_changes", _) => whole_lines::<SavedChange>(&input).len() == 2,
             ("registry", _) => fastjson::Value::parse(&String::from_utf8_lossy(&input[1..])).is_ok(),
             _ => true,
         };

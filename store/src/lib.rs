@@ -59,7 +59,7 @@ pub mod offset;
 pub mod planted_bug;
 pub mod put;
 pub mod query;
-mod queue_note;
+pub mod queue_note;
 mod queue_offsets;
 pub mod record;
 mod recovery;

@@ -245,6 +245,16 @@ impl Noted {
     }
 }
 
+/// Reads the topics of a note and writes them again, as [`Draft::add`] does; `None` when they are none.
+pub fn rewrite_topics(mut topics: &[u8]) -> Option<Vec<u8>> {
+    let mut draft = Draft { bytes: Vec::new() };
+    while !topics.is_empty() {
+        let TopicEnds { topic, kind, queues } = decode_topic(&mut topics)?;
+        draft.add(&topic, kind, &queues);
+    }
+    Some(draft.bytes)
+}
+
 fn decode_topic(left: &mut &[u8]) -> Option<TopicEnds> {
     let length = usize::try_from(take(left)?).ok()?;
     let (name, rest) = left.split_at_checked(length)?;

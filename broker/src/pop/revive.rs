@@ -23,6 +23,8 @@ pub const LATE_ACK_GRACE_MS: i64 = ACK_TIME_INTERVAL_MS + 1_000;
 pub const MAX_PENDING: usize = 100_000;
 /// Acks of one queue that have no checkpoint yet; beyond, the oldest is forgotten.
 pub const MAX_EARLY_ACKS: usize = 100_000;
+/// Messages that a checkpoint can hold; more acks than that are not all of its messages.
+const MAX_ACKS_OF_A_CHECKPOINT: usize = 128;
 
 /// What makes a checkpoint one, in the words of its acks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -156,13 +158,11 @@ impl ReviveQueue {
             return;
         }
         if let Some(known) = self.early_acks.get_mut(&key) {
-            known.extend(
-                offsets
-                    .iter()
-                    .filter(|offset| !known.contains(offset))
-                    .copied()
-                    .collect::<Vec<_>>(),
-            );
+            for offset in offsets {
+                if known.len() < MAX_ACKS_OF_A_CHECKPOINT && !known.contains(offset) {
+                    known.push(*offset);
+                }
+            }
             return;
         }
         if self.early_order.len() >= MAX_EARLY_ACKS
@@ -171,7 +171,8 @@ impl ReviveQueue {
             self.early_acks.remove(&oldest);
         }
         self.early_order.push_back(key.clone());
-        self.early_acks.insert(key, offsets.to_vec());
+        let offsets = offsets.iter().take(MAX_ACKS_OF_A_CHECKPOINT);
+        self.early_acks.insert(key, offsets.copied().collect());
     }
 
     /// Takes the next checkpoint whose time is up, given that every record delivered before `horizon_ms` was accepted.
@@ -327,6 +328,17 @@ mod tests {
             revived(vec![ack(10, 10), checkpoint(10, &[0, 1])], LATE_MS),
             [(1, vec![11])]
         );
+    }
+
+    #[test]
+    fn of_acks_without_a_checkpoint_no_more_are_kept_than_one_can_have() {
+        let mut queue = ReviveQueue::new();
+        for first in [0, 1_000] {
+            let offsets: Vec<i64> = (first..first + 1_000).collect();
+            queue.accept(batch_ack(0, &offsets), first);
+        }
+        let kept: Vec<usize> = queue.early_acks.values().map(Vec::len).collect();
+        assert_eq!(kept, [MAX_ACKS_OF_A_CHECKPOINT]);
     }
 
     #[test]

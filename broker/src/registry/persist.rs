@@ -287,10 +287,7 @@ impl TableFile {
         self.lock_written().has_lines = true;
         self.need_whole();
         self.mark_changed();
-        let lines = text.split_inclusive(|byte| *byte == b'\n');
-        // The last may be torn: it was not acknowledged.
-        let whole = lines.map_while(|line| fastjson::from_slice(line.strip_suffix(b"\n")?).ok());
-        Ok(whole.collect())
+        Ok(whole_lines(&text))
     }
 
     fn lines_path(&self) -> PathBuf {
@@ -367,6 +364,13 @@ struct Entry {
     due: Duration,
     /// And not the whole file before this one.
     whole_due: Duration,
+}
+
+/// The values of lines, up to the first that is none. The last may be torn: then it was not acknowledged.
+pub fn whole_lines<T: DeserializeOwned>(text: &[u8]) -> Vec<T> {
+    text.split_inclusive(|byte| *byte == b'\n')
+        .map_while(|line| fastjson::from_slice(line.strip_suffix(b"\n")?).ok())
+        .collect()
 }
 
 impl Persist {

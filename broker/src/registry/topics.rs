@@ -483,11 +483,13 @@ impl Table for Topics {
 /// A change of the table as a line beside its file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
-struct SavedChange {
+pub struct SavedChange {
     /// The version that it made.
-    version: DataVersion,
-    put: Option<TopicConfig>,
-    removed: Option<String>,
+    pub version: DataVersion,
+    /// A topic as it is since.
+    pub put: Option<TopicConfig>,
+    /// The name of one that is gone.
+    pub removed: Option<String>,
 }
 
 impl std::fmt::Debug for Topics {

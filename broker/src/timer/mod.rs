@@ -35,7 +35,7 @@ pub(crate) mod copies;
 pub(crate) mod flush;
 pub(crate) mod message;
 pub(crate) mod metrics;
-pub(crate) mod recall;
+pub mod recall;
 pub(crate) mod schedule;
 pub(crate) mod service;
 pub(crate) mod slot;

@@ -20,24 +20,27 @@ const MAX_IN_FLIGHT: usize = 100_000;
 
 /// What a handle says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RecallHandle {
-    pub(crate) topic: String,
-    pub(crate) broker_name: String,
+pub struct RecallHandle {
+    /// Where the message is to go.
+    pub topic: String,
+    /// The broker that keeps it.
+    pub broker_name: String,
     /// As written; a handle may hold anything.
-    pub(crate) timestamp: String,
-    pub(crate) uniq_key: String,
+    pub timestamp: String,
+    /// The message's unique key.
+    pub uniq_key: String,
 }
 
 impl RecallHandle {
     /// The handle of a message that waits in the slot `out_ms`.
-    pub(crate) fn encode(topic: &str, broker_name: &str, out_ms: i64, uniq_key: &str) -> String {
+    pub fn encode(topic: &str, broker_name: &str, out_ms: i64, uniq_key: &str) -> String {
         // The slot's own time may be the very moment before it; the reference adds one, too.
         let timestamp = out_ms + 1;
         URL_SAFE.encode(format!("{VERSION} {topic} {broker_name} {timestamp} {uniq_key}"))
     }
 
     /// Reads a handle; `None` when it is none.
-    pub(crate) fn decode(handle: &str) -> Option<Self> {
+    pub fn decode(handle: &str) -> Option<Self> {
         let text = URL_SAFE.decode(handle).ok()?;
         let text = String::from_utf8_lossy(&text);
         let mut words = text.split(' ').map(str::to_owned);

@@ -24,7 +24,7 @@ pub(crate) mod check;
 pub mod check_service;
 pub(crate) mod half_message;
 pub(crate) mod ledger;
-pub(crate) mod op_message;
+pub mod op_message;
 pub(crate) mod recovery;
 pub(crate) mod transactions;
 

@@ -40,7 +40,7 @@ pub(crate) fn message(body: &[u8], store_host: SocketAddr, now_ms: i64) -> Messa
 }
 
 /// The half messages that an op message says are over; none for another tag. What is no number is passed over.
-pub(crate) fn parse<'a>(tags: Option<&str>, body: &'a [u8]) -> impl Iterator<Item = u64> + use<'a> {
+pub fn parse<'a>(tags: Option<&str>, body: &'a [u8]) -> impl Iterator<Item = u64> + use<'a> {
     let body = if tags == Some(DONE_TAG) { body } else { &[] };
     body.split(|byte| *byte == SEPARATOR as u8)
         .filter_map(|offset| std::str::from_utf8(offset).ok()?.trim().parse().ok())

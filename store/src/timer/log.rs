@@ -31,7 +31,7 @@ use crate::offset::PhysicalOffset;
 use crate::store::OpenError;
 
 /// Length of a unit.
-pub(super) const UNIT_BYTES: usize = 52;
+pub const UNIT_BYTES: usize = 52;
 const BLANK_BYTES: usize = 16;
 /// The reference's `0xBBCCDDEE ^ 1880681586 + 8`.
 const BLANK_MAGIC: u32 = 0xCBD4_3194;
@@ -97,7 +97,8 @@ impl TimerUnit {
         self.kind.deletes && self.topic_hash == 0
     }
 
-    fn encode(&self) -> [u8; UNIT_BYTES] {
+    /// As it lies in the log.
+    pub fn encode(&self) -> [u8; UNIT_BYTES] {
         let previous = self.previous.map_or(-1, u64::cast_signed);
         let mut bytes = [0; UNIT_BYTES];
         bytes[0..4].copy_from_slice(&(UNIT_BYTES as u32).to_be_bytes());
@@ -113,7 +114,7 @@ impl TimerUnit {
     }
 
     /// The unit in these bytes; `None` when they are none.
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; UNIT_BYTES] = bytes.get(..UNIT_BYTES)?.try_into().ok()?;
         if u32_of(bytes, 0) as usize != UNIT_BYTES {
             return None;
