@@ -1,7 +1,8 @@
 //! kill -9 of the real broker while messages with a delivery time come in, wait and are delivered.
 //!
 //! A killed process loses nothing it has written to a mapped file, so in the end every acknowledged message must be in its topic, once,
-//! and not before its time. `KILL_ROUNDS` sets how many rounds, `KILL_SEED` the seed of their moments.
+//! and not before its time. `KILL_ROUNDS` sets how many rounds, `KILL_SEED` the seed of their moments, `KILL_FLUSH` the kind of
+//! flush.
 
 mod durability;
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::clock::{Clock as _, SystemClock};
 use common::message::properties::{self, name};
 use common::random::Random;
-use durability::{Mqbroker, Wire, from_environment, seed};
+use durability::{Mqbroker, Wire, flush_type, from_environment, seed};
 use remoting::codes::request_code;
 use remoting::fields::DecodeHeader as _;
 use remoting::header::{PullMessageResponseHeader, SendMessageRequestHeader, SendMessageRequestHeaderV2};
@@ -28,7 +29,7 @@ fn after_kills_every_timer_message_comes_once_and_when_it_is_due() {
     println!("KILL_SEED={seed} KILL_ROUNDS={rounds}");
     let random = Random::new(seed);
     let home = tempfile::tempdir().expect("a temporary directory");
-    let settings = [("mappedFileSizeTimerLog", "16384")];
+    let settings = [("mappedFileSizeTimerLog", "16384"), ("flushDiskType", flush_type())];
     let mut broker = Mqbroker::start(home.path(), &settings);
     Wire::connect(broker.address())
         .expect("the broker accepts connections")
@@ -59,6 +60,11 @@ fn after_kills_every_timer_message_comes_once_and_when_it_is_due() {
             );
         }
     }
+    println!(
+        "{rounds} kills; {} messages acknowledged, {} delivered, each once and when due",
+        acknowledged.len(),
+        delivered.len()
+    );
     let log = broker.logged();
     assert!(!log.contains(" ERROR ") && !log.contains("panicked"), "{log}");
     broker.stop();

@@ -2,7 +2,7 @@
 //!
 //! A producer opens transactions, ends some at once, leaves others to the check, and after each restart says again what it
 //! had said before, as one that got no answer does. Whatever was committed must be visible once, whatever was rolled back
-//! never. `KILL_ROUNDS` sets how many rounds, `KILL_SEED` the seed.
+//! never. `KILL_ROUNDS` sets how many rounds, `KILL_SEED` the seed, `KILL_FLUSH` the kind of flush.
 
 mod durability;
 
@@ -15,7 +15,7 @@ use common::clock::{Clock as _, SystemClock};
 use common::message::id::parse_offset_msg_id;
 use common::message::properties;
 use common::random::Random;
-use durability::{Mqbroker, TOPIC, Wire, body_of, from_environment, read_queue, seed};
+use durability::{Mqbroker, TOPIC, Wire, body_of, flush_type, from_environment, read_queue, seed};
 use remoting::body::{HeartbeatData, ProducerData, fastjson};
 use remoting::codes::request_code;
 use remoting::fields::DecodeHeader as _;
@@ -247,7 +247,8 @@ fn kills_leave_each_committed_message_visible_once_and_no_other() {
     let random = Random::new(seed);
     let home = tempfile::tempdir().expect("a directory can be made");
     let mut producer = Producer::default();
-    let mut broker = Mqbroker::start(home.path(), IMPATIENT);
+    let settings = [IMPATIENT, &[("flushDiskType", flush_type())]].concat();
+    let mut broker = Mqbroker::start(home.path(), &settings);
     Wire::connect(broker.address())
         .expect("the broker accepts connections")
         .create_topic(TOPIC, 1);
@@ -260,7 +261,7 @@ fn kills_leave_each_committed_message_visible_once_and_no_other() {
             std::thread::sleep(Duration::from_millis(load_ms));
             broker.kill();
         });
-        broker = Mqbroker::start(home.path(), IMPATIENT);
+        broker = Mqbroker::start(home.path(), &settings);
         // Not after every round: most restarts find what others left open.
         if round % 2 == 1 || round + 1 == rounds {
             producer.settle(broker.address());

@@ -40,6 +40,14 @@ pub fn from_environment(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
+/// `flushDiskType` of a run that uses one kind of flush: `KILL_FLUSH`, or the broker's default.
+pub fn flush_type() -> &'static str {
+    match std::env::var("KILL_FLUSH") {
+        Ok(flush) if flush == "SYNC_FLUSH" => "SYNC_FLUSH",
+        _ => "ASYNC_FLUSH",
+    }
+}
+
 /// The seed of a run: given, or new. Printed by every test, so that a failure can be repeated as nearly as a race can.
 pub fn seed(name: &str) -> u64 {
     let now_ms = SystemClock::new().wall_ms();
