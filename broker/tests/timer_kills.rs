@@ -29,7 +29,10 @@ fn after_kills_every_timer_message_comes_once_and_when_it_is_due() {
     println!("KILL_SEED={seed} KILL_ROUNDS={rounds}");
     let random = Random::new(seed);
     let home = tempfile::tempdir().expect("a temporary directory");
-    let settings = [("mappedFileSizeTimerLog", "16384"), ("flushDiskType", flush_type())];
+    let settings = [
+        ("mappedFileSizeTimerLog", "16384"),
+        ("flushDiskType", flush_type()),
+    ];
     let mut broker = Mqbroker::start(home.path(), &settings);
     Wire::connect(broker.address())
         .expect("the broker accepts connections")

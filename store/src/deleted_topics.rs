@@ -5,7 +5,7 @@
 //! the same name have taken. One line a topic: end of the log when it was deleted, a space, the topic. The reference
 //! has no such file and takes no notice of it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,14 +20,14 @@ pub struct DeletedTopics {
     path: PathBuf,
     /// Whether there are any: dispatch asks for every message.
     is_empty: AtomicBool,
-    ends: Mutex<HashMap<String, u64>>,
+    ends: Mutex<BTreeMap<String, u64>>,
 }
 
 impl DeletedTopics {
     /// Reads the list.
     pub fn load(disk: &Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
         let bytes = disk.read(&path)?.unwrap_or_default();
-        let ends: HashMap<String, u64> = String::from_utf8_lossy(&bytes)
+        let ends: BTreeMap<String, u64> = String::from_utf8_lossy(&bytes)
             .lines()
             .filter_map(|line| {
                 let (end, topic) = line.split_once(' ')?;
@@ -90,7 +90,7 @@ impl DeletedTopics {
         }
     }
 
-    fn write(&self, ends: &HashMap<String, u64>) -> io::Result<()> {
+    fn write(&self, ends: &BTreeMap<String, u64>) -> io::Result<()> {
         let mut lines: Vec<String> = ends
             .iter()
             .map(|(topic, end)| format!("{end} {topic}\n"))
@@ -99,7 +99,7 @@ impl DeletedTopics {
         self.disk.write(&self.path, lines.concat().as_bytes())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
