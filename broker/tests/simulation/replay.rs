@@ -11,7 +11,7 @@
 //! - the end time in an IndexFile's header, by less than a second: entries tell the second, and after a crash nothing tells more;
 //! - entries of messages whose log file has expired or whose topic was deleted: an IndexFile, and the first file of a queue, keep
 //!   them until the file goes as a whole, and so its later entries stand, and are chained, elsewhere than in the replay;
-//! - the newest entries of a queue may wait in memory; then the broker is asked for them.
+//! - the newest entries of a queue may wait in memory, and a crash may have left a part of them in the file; then the broker is asked.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use store::disk::Disk as _;
 use store::sim_disk::SimDisk;
 use store::{NoArrivals, QueueOffset, Store, StoreOptions};
 
-use crate::checks::encoded;
+use crate::checks::{encoded, is_part_of};
 use crate::model::{Logged, Model};
 use crate::world::{INDEX_SLOTS, ROOT, World};
 use crate::{Violation, ensure};
@@ -91,9 +91,7 @@ fn queues_are_equal(world: &World, replayed: &Files) -> Result<(), Violation> {
                 continue;
             }
             let in_file = world.disk.bytes(path, place..place + ENTRY_OF_QUEUE_BYTES);
-            let is_in_memory = in_file
-                .as_ref()
-                .is_none_or(|bytes| bytes.iter().all(|byte| *byte == 0));
+            let is_in_memory = in_file.as_ref().is_none_or(|bytes| is_part_of(bytes, wanted));
             let found = if is_in_memory {
                 let offset = QueueOffset((start + place as u64) / ENTRY_OF_QUEUE_BYTES as u64);
                 let entries = world.store().queue_entries(topic, queue_id, offset, 1);
