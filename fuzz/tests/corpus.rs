@@ -274,7 +274,7 @@ fn small_files(corpus: &mut Corpus) {
     // Topics: name, kind, queues; of each queue its id and eight numbers of seven bits a byte.
     let queue = |id: u8| [id, 0x80, 0x01, 0, 20, 40, 1, 2, 1, 0xFF, 0xFF, 0x01];
     let note = [
-        &[3, 1, b'T', 0, 2][..],
+        &[1, b'T', 0, 2][..],
         &queue(0),
         &queue(7),
         &[2, b'B', b'Q', 1, 1],
