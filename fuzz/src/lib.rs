@@ -398,7 +398,9 @@ pub fn pop_records(data: &[u8]) {
             continue;
         };
         let written = match &record {
-            ReviveRecord::CheckPoint(checkpoint) => fastjson::to_vec(checkpoint),
+            ReviveRecord::CheckPoint(checkpoint) | ReviveRecord::TakeOver(checkpoint) => {
+                fastjson::to_vec(checkpoint)
+            }
             ReviveRecord::Ack(ack) => fastjson::to_vec(ack),
             ReviveRecord::BatchAck(ack) => fastjson::to_vec(ack),
         };
