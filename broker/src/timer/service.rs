@@ -180,6 +180,7 @@ impl TimerService {
 /// From the queue into the wheel.
 impl TimerService {
     fn follow(&mut self) -> Result<Then, Blocked> {
+        self.pass_over_expired();
         let entries = self
             .store
             .queue_entries(TIMER_TOPIC, 0, QueueOffset(self.queue_offset), BATCH);
@@ -197,6 +198,22 @@ impl TimerService {
         } else {
             Then::Nothing
         })
+    }
+
+    /// Retention may take messages before they are filed. Who waits until everything is filed must not wait for them.
+    fn pass_over_expired(&mut self) {
+        let begin = self
+            .store
+            .queue_bounds(TIMER_TOPIC, 0)
+            .map_or(0, |bounds| bounds.min.0);
+        if self.queue_offset < begin {
+            tracing::error!(
+                from = self.queue_offset,
+                to = begin,
+                "timer messages were deleted from the log before they were filed"
+            );
+            self.queue_offset = begin;
+        }
     }
 
     fn follow_entry(&mut self, entry: &QueueEntry) -> Result<(), Blocked> {

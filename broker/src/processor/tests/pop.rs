@@ -885,6 +885,30 @@ fn a_peek_takes_nothing() {
     );
 }
 
+/// What waits until everything that was put is filed must not wait for what was deleted before it was.
+#[test]
+fn popped_messages_come_back_when_a_timer_message_expired_before_it_was_filed() {
+    let mut revival = Revival::new(&[("mappedFileSizeCommitLog", "8192")]);
+    let client = revival.broker.client();
+    let due_ms = (NOW_MS + 3_600_000).to_string();
+    client.must_send("Orders", &[("TIMER_DELIVER_MS", &due_ms)], b"deleted");
+    let end = revival.broker.broker.store.log_range().end;
+    revival.send(&["x".repeat(5_000).as_str(), "y".repeat(5_000).as_str()]);
+    let store = &revival.broker.broker.store;
+    store.flush().expect("a flush");
+    assert_eq!(store.delete_expired_files(true), 1);
+    assert!(store.log_range().start >= end, "the timer message is gone");
+    revival.send(&["a"]);
+    let of_a = |messages: Vec<Popped>| messages.into_iter().any(|message| message.body == "a");
+    let soon = PopMessageRequestHeader {
+        invisible_time: 500,
+        ..pop_header("g", "Orders")
+    };
+    assert!(of_a(client.pop(&soon)));
+    revival.pass(4_000);
+    assert!(of_a(client.pop_all("g", "Orders")), "it was not acknowledged");
+}
+
 #[test]
 fn a_notification_waits_until_there_is_a_message_that_is_wanted() {
     let revival = Revival::new(&[]);
