@@ -7,7 +7,7 @@ use remoting::body::topic::TopicConfig;
 use remoting::codes::response_code;
 use remoting::header::{PeekMessageRequestHeader, PopMessageResponseHeader};
 use remoting::request::{Handled, Outcome, Refusal, Request, Response};
-use store::{AllMessages, GetRequest, GetStatus};
+use store::{AllMessages, GetOutcome, GetRequest, GetStatus};
 
 use crate::broker::Broker;
 use crate::processor::pop_checks::{self, Wanted};
@@ -15,6 +15,8 @@ use crate::registry::order_info::GroupQueue;
 
 /// Messages of one peek, at most.
 const MAX_PEEK_MESSAGES: i32 = 32;
+/// Reads of one peek that may find nothing and go on behind it, at most. Each passes a queue's file, or 800 lost messages.
+const MAX_VAIN_READS: u32 = 64;
 
 type PeekRequest<'a> = Request<'a, PeekMessageRequestHeader<'a>>;
 
@@ -46,6 +48,7 @@ pub(crate) fn peek_message(broker: &Broker, request: PeekRequest<'_>) -> Handled
         body: Vec::new(),
         message_count: 0,
         rest: 0,
+        vain_reads_left: MAX_VAIN_READS,
     };
     peek.look(&topic_config);
     Ok(peek.answer())
@@ -57,6 +60,7 @@ struct Peek<'a> {
     body: Vec<u8>,
     message_count: i32,
     rest: i64,
+    vain_reads_left: u32,
 }
 
 impl Peek<'_> {
@@ -100,23 +104,19 @@ impl Peek<'_> {
         if room <= 0 {
             return;
         }
-        let get = |offset, body: &mut Vec<u8>| {
-            let request = GetRequest {
-                topic,
-                queue_id,
-                offset,
-                max_messages: usize::try_from(room).unwrap_or(0),
-                max_bytes: None,
-                filter: &AllMessages,
-            };
-            self.broker.store.get(&request, body)
+        let mut request = GetRequest {
+            topic,
+            queue_id,
+            offset,
+            max_messages: usize::try_from(room).unwrap_or(0),
+            max_bytes: None,
+            filter: &AllMessages,
         };
-        let mut found = get(offset, &mut self.body);
-        if matches!(
-            found.status,
-            GetStatus::OffsetTooSmall | GetStatus::OffsetOverflowBadly
-        ) {
-            found = get(found.next_begin_offset, &mut self.body);
+        let mut found = self.broker.store.get(&request, &mut self.body);
+        while is_elsewhere(&found, request.offset) && self.vain_reads_left > 0 {
+            self.vain_reads_left -= 1;
+            request.offset = found.next_begin_offset;
+            found = self.broker.store.get(&request, &mut self.body);
         }
         self.message_count += i32::try_from(found.message_count).unwrap_or(i32::MAX);
     }
@@ -150,4 +150,17 @@ impl Peek<'_> {
             .body(self.body)
             .into()
     }
+}
+
+/// Whether what comes next is not where the read began: the offset is outside the queue, or the messages there were lost. A
+/// pop commits its way past them, a peek commits nothing; the reference's goes on once, and from outside the queue alone.
+fn is_elsewhere(found: &GetOutcome, offset: i64) -> bool {
+    let may_go_on = matches!(
+        found.status,
+        GetStatus::OffsetTooSmall
+            | GetStatus::OffsetOverflowBadly
+            | GetStatus::OffsetFoundNull
+            | GetStatus::MessageWasRemoving
+    );
+    may_go_on && found.next_begin_offset != offset
 }

@@ -1,6 +1,7 @@
 //! POP_MESSAGE, ACK_MESSAGE, CHANGE_MESSAGE_INVISIBLETIME and what comes back of it.
 
 use std::borrow::Cow;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Duration;
 
 use common::message::properties::name;
@@ -9,7 +10,7 @@ use remoting::header::{
     AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, NotificationRequestHeader,
     PeekMessageRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
 };
-use store::Message;
+use store::{Message, QueueOffset};
 
 use super::*;
 use crate::pop::handle::{PopHandle, topic_of_digit};
@@ -907,6 +908,60 @@ fn popped_messages_come_back_when_a_timer_message_expired_before_it_was_filed() 
     assert!(of_a(client.pop(&soon)));
     revival.pass(4_000);
     assert!(of_a(client.pop_all("g", "Orders")), "it was not acknowledged");
+}
+
+/// A pop gets past them by committing; a peek that gave up at the first file of them would show nothing for good.
+#[test]
+fn a_peek_looks_behind_messages_that_were_lost() {
+    const ENTRIES_OF_A_FILE: usize = 8;
+    let (sent, lost) = (5 * ENTRIES_OF_A_FILE, 1..4 * ENTRIES_OF_A_FILE + 3);
+    let entry_bytes = (20 * ENTRIES_OF_A_FILE).to_string();
+    let revival = Revival::new(&[("mappedFileSizeConsumeQueue", &entry_bytes)]);
+    let bodies: Vec<String> = (0..sent).map(|number| number.to_string()).collect();
+    revival.send(&bodies.iter().map(String::as_str).collect::<Vec<_>>());
+    let place = |number: usize| {
+        let entries = revival
+            .broker
+            .broker
+            .store
+            .queue_entries("Orders", 0, QueueOffset(number as u64), 1);
+        entries[0].physical_offset.0
+    };
+    let (begin, end) = (place(lost.start), place(lost.end));
+    let log = revival
+        .broker
+        ._directory
+        .path()
+        .join("commitlog/00000000000000000000");
+    let mut file = std::fs::File::options()
+        .write(true)
+        .open(log)
+        .expect("the log's first file");
+    file.seek(SeekFrom::Start(begin)).expect("a file");
+    file.write_all(&vec![0; (end - begin) as usize]).expect("a write");
+    let revival = revival.crash();
+    let group_is_at = lost.start as i64;
+    let offsets = &revival.broker.broker.consumer_offsets;
+    offsets.commit("test", "g", "Orders", 0, group_is_at);
+    let header = PeekMessageRequestHeader {
+        topic: Cow::Borrowed("Orders"),
+        queue_id: 0,
+        max_msg_nums: 2,
+        consumer_group: Cow::Borrowed("g"),
+    };
+    let client = revival.broker.client();
+    let answer = client.call(OutgoingRequest::new(request_code::PEEK_MESSAGE).header(&header));
+    assert_eq!(
+        (answer.code, answer.number("restNum")),
+        (response_code::SUCCESS, sent as i64 - group_is_at)
+    );
+    let first = bodies[lost.end].as_bytes();
+    assert_eq!(answer.bodies(), [first, bodies[lost.end + 1].as_bytes()]);
+    assert_eq!(
+        offsets.query("g", "Orders", 0),
+        Some(group_is_at),
+        "nothing is committed"
+    );
 }
 
 #[test]
