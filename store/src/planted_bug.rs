@@ -27,11 +27,19 @@ pub enum PlantedBug {
     DelayProgressAhead,
     /// The note that a transaction has ended is written before the message that followed from it is on disk.
     NoteEndTooEarly,
+    /// The timer's checkpoint is written before the messages that it delivered are on disk.
+    TimerProgressAhead,
+    /// A consumer that acknowledges popped messages is told at once, not when that is on disk.
+    AcknowledgePopEarly,
+    /// One ack of a pop counts for all its messages.
+    OneAckForAll,
+    /// The offsets of pops are written before the checkpoints and copies they rely on are on disk.
+    PopProgressAhead,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 10] = [
+    pub const ALL: [PlantedBug; 14] = [
         PlantedBug::SkipLogFlush,
         PlantedBug::SkipQueueFlush,
         PlantedBug::PublishBeforeCopy,
@@ -42,6 +50,10 @@ impl PlantedBug {
         PlantedBug::ForgetParkedPull,
         PlantedBug::DelayProgressAhead,
         PlantedBug::NoteEndTooEarly,
+        PlantedBug::TimerProgressAhead,
+        PlantedBug::AcknowledgePopEarly,
+        PlantedBug::OneAckForAll,
+        PlantedBug::PopProgressAhead,
     ];
 }
 

@@ -140,7 +140,7 @@ struct Inode {
 }
 
 struct InodeState {
-    durable: Vec<u8>,
+    durable: Pages,
     /// Holes that the next flush makes durable.
     holes: Vec<Range<usize>>,
     /// Whether its length is on disk: else a crash may leave the file empty.
@@ -148,22 +148,48 @@ struct InodeState {
     modified_ms: i64,
 }
 
+/// What stands in a file, by page number. What is missing is zeros: files may be large and mostly empty.
+type Pages = BTreeMap<usize, Vec<u8>>;
+
+/// The pages of bytes that begin a file.
+fn pages_of(bytes: &[u8]) -> Pages {
+    let pages = bytes.chunks(PAGE_BYTES).enumerate();
+    pages
+        .filter(|(_, page)| page != &&[0; PAGE_BYTES][..page.len()])
+        .map(|(number, page)| (number, page.to_vec()))
+        .collect()
+}
+
+/// Writes zeros over a range of bytes.
+fn clear(pages: &mut Pages, range: &Range<usize>) {
+    for (number, page) in pages.range_mut(range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES)) {
+        let start = range.start.saturating_sub(number * PAGE_BYTES);
+        let end = (range.end - number * PAGE_BYTES).min(page.len());
+        page[start.min(end)..end].fill(0);
+    }
+}
+
 impl Inode {
     fn new(bytes: &[u8], length: usize, modified_ms: i64) -> io::Result<Arc<Self>> {
+        Self::of_pages(pages_of(bytes), length, !bytes.is_empty(), modified_ms)
+    }
+
+    fn of_pages(
+        durable: Pages,
+        length: usize,
+        has_durable_length: bool,
+        modified_ms: i64,
+    ) -> io::Result<Arc<Self>> {
         let written = File::from(rustix::fs::memfd_create("sim", MemfdFlags::CLOEXEC)?);
         written.set_len(length as u64)?;
-        // What is zeros stays a hole: files may be large and mostly empty.
-        for (number, page) in bytes.chunks(PAGE_BYTES).enumerate() {
-            if page != &[0; PAGE_BYTES][..page.len()] {
-                written.write_all_at(page, (number * PAGE_BYTES) as u64)?;
-            }
+        for (number, page) in &durable {
+            let left = length - number * PAGE_BYTES;
+            written.write_all_at(&page[..page.len().min(left)], (number * PAGE_BYTES) as u64)?;
         }
-        let mut durable = bytes.to_vec();
-        durable.resize(length, 0);
         let state = Mutex::new(InodeState {
             durable,
             holes: Vec::new(),
-            has_durable_length: !bytes.is_empty(),
+            has_durable_length,
             modified_ms,
         });
         Ok(Arc::new(Self {
@@ -183,15 +209,50 @@ impl Inode {
         Ok(bytes)
     }
 
+    /// The written pages that a range of bytes touches.
+    fn pages(&self, range: Range<usize>) -> io::Result<Pages> {
+        let mut pages = Pages::new();
+        let end = range.end.next_multiple_of(PAGE_BYTES).min(self.length);
+        let mut at = range.start / PAGE_BYTES * PAGE_BYTES;
+        loop {
+            let found = self.next_data(at)?;
+            if found >= end {
+                return Ok(pages);
+            }
+            at = found / PAGE_BYTES * PAGE_BYTES;
+            let mut page = vec![0; PAGE_BYTES.min(self.length - at)];
+            self.written.read_exact_at(&mut page, at as u64)?;
+            if page != [0; PAGE_BYTES][..page.len()] {
+                pages.insert(at / PAGE_BYTES, page);
+            }
+            at += PAGE_BYTES;
+        }
+    }
+
+    fn next_data(&self, at: usize) -> io::Result<usize> {
+        self.seek(SeekFrom::Data(at as u64))
+    }
+
+    fn next_hole(&self, at: usize) -> io::Result<usize> {
+        self.seek(SeekFrom::Hole(at as u64))
+    }
+
+    fn seek(&self, to: SeekFrom) -> io::Result<usize> {
+        match rustix::fs::seek(&self.written, to) {
+            Ok(found) => usize::try_from(found).map_err(io::Error::other),
+            Err(Errno::NXIO) => Ok(self.length),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn flush(&self, range: Range<usize>, now_ms: i64) -> io::Result<()> {
         let mut state = self.state();
         for hole in std::mem::take(&mut state.holes) {
-            state.durable[hole].fill(0);
+            clear(&mut state.durable, &hole);
         }
-        let start = range.start / PAGE_BYTES * PAGE_BYTES;
-        let end = range.end.next_multiple_of(PAGE_BYTES).min(self.length);
-        self.written
-            .read_exact_at(&mut state.durable[start..end], start as u64)?;
+        let numbers = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
+        state.durable.retain(|number, _| !numbers.contains(number));
+        state.durable.extend(self.pages(range)?);
         state.has_durable_length = true;
         state.modified_ms = now_ms;
         Ok(())
@@ -199,42 +260,50 @@ impl Inode {
 
     /// What a crash leaves of the file.
     fn after_crash(&self, random: &Random) -> io::Result<Arc<Self>> {
-        let written = self.bytes()?;
+        let written = self.pages(0..self.length)?;
         let state = self.state();
-        let mut bytes = state.durable.clone();
+        let mut pages = state.durable.clone();
         for hole in &state.holes {
             if chance(random, 1, 2) {
-                bytes[hole.clone()].fill(0);
+                clear(&mut pages, hole);
             }
         }
-        let length = if state.has_durable_length || chance(random, 3, 4) {
-            self.length
-        } else {
-            0
-        };
-        for (page, new) in bytes.chunks_mut(PAGE_BYTES).zip(written.chunks(PAGE_BYTES)) {
-            if page != new {
-                mix_page(page, new, random);
-            }
+        let has_length = state.has_durable_length || chance(random, 3, 4);
+        for (number, new) in self.changed(&pages, &written) {
+            let page = pages.entry(number).or_insert_with(|| vec![0; new.len()]);
+            mix_page(page, &new, random);
         }
-        let after = Self::new(&bytes[..length], length, state.modified_ms)?;
-        Ok(after)
+        if !has_length {
+            pages.clear();
+        }
+        let length = if has_length { self.length } else { 0 };
+        Self::of_pages(pages, length, has_length, state.modified_ms)
     }
 
     /// Writes back some pages, as the kernel does when it likes.
     fn write_back(&self, random: &Random) -> io::Result<()> {
-        let written = self.bytes()?;
+        let written = self.pages(0..self.length)?;
         let mut state = self.state();
-        for (page, new) in state
-            .durable
-            .chunks_mut(PAGE_BYTES)
-            .zip(written.chunks(PAGE_BYTES))
-        {
-            if page != new && chance(random, 1, 3) {
-                page.copy_from_slice(new);
+        for (number, new) in self.changed(&state.durable, &written) {
+            if chance(random, 1, 3) {
+                state.durable.insert(number, new);
             }
         }
         Ok(())
+    }
+
+    /// The pages in which the written bytes are others than the old ones, as they are written.
+    fn changed(&self, old: &Pages, written: &Pages) -> Pages {
+        let zeros = |number: usize| vec![0; PAGE_BYTES.min(self.length - number * PAGE_BYTES)];
+        let numbers: BTreeSet<usize> = old.keys().chain(written.keys()).copied().collect();
+        let pages = numbers.into_iter().map(|number| {
+            let page = |pages: &Pages| pages.get(&number).cloned().unwrap_or_else(|| zeros(number));
+            (number, page(old), page(written))
+        });
+        pages
+            .filter(|(_, old, new)| old != new)
+            .map(|(number, _, new)| (number, new))
+            .collect()
     }
 }
 
@@ -350,6 +419,23 @@ impl SimDisk {
             .filter(|(path, _)| path.starts_with(directory))
             .map(|(path, inode)| Ok((path.clone(), inode.bytes()?)))
             .collect()
+    }
+
+    /// Sums up every name and every written byte.
+    ///
+    /// # Errors
+    /// When the host cannot read its own memory.
+    pub fn digest(&self) -> io::Result<u32> {
+        let mut hasher = crc32fast::Hasher::new();
+        for (path, inode) in &self.contents().names {
+            hasher.update(path.as_os_str().as_encoded_bytes());
+            hasher.update(&inode.length.to_be_bytes());
+            for (number, page) in inode.pages(0..inode.length)? {
+                hasher.update(&number.to_be_bytes());
+                hasher.update(&page);
+            }
+        }
+        Ok(hasher.finalize())
     }
 
     /// Written bytes of a file, for checks; `None` when the file or the range is not there.
@@ -660,19 +746,11 @@ impl DiskFile for SimFile {
     }
 
     fn next_data(&self, at: usize) -> io::Result<usize> {
-        match rustix::fs::seek(&self.inode.written, SeekFrom::Data(at as u64)) {
-            Ok(found) => usize::try_from(found).map_err(io::Error::other),
-            Err(Errno::NXIO) => Ok(self.inode.length),
-            Err(error) => Err(error.into()),
-        }
+        self.inode.next_data(at)
     }
 
     fn next_hole(&self, at: usize) -> io::Result<usize> {
-        match rustix::fs::seek(&self.inode.written, SeekFrom::Hole(at as u64)) {
-            Ok(found) => usize::try_from(found).map_err(io::Error::other),
-            Err(Errno::NXIO) => Ok(self.inode.length),
-            Err(error) => Err(error.into()),
-        }
+        self.inode.next_hole(at)
     }
 
     fn flush(&self, range: Range<usize>) -> io::Result<()> {

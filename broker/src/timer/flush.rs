@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use common::clock::Now;
 use common::service::{Next, Service};
 use store::Store;
+use store::planted_bug::{PlantedBug, is_planted};
 use store::timer::TimerProgress;
 
 use super::timers::Timers;
@@ -50,7 +51,7 @@ impl TimerFlush {
         }
         // Time passes without any message: that needs no flush of the whole log.
         let work = (reached.queue_offset, self.timers.dequeued.count());
-        if self.log_flushed_for != work {
+        if self.log_flushed_for != work && !is_planted(PlantedBug::TimerProgressAhead) {
             self.store.flush()?;
             self.log_flushed_for = work;
         }

@@ -1,5 +1,8 @@
 //! What must be there: everything the world asked for and was told, in the simplest form.
 
+pub mod pops;
+pub mod timers;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::message::properties::{self, name};
@@ -35,6 +38,8 @@ pub struct Logged {
     pub body: Vec<u8>,
     pub properties: BTreeMap<String, String>,
     pub is_queued: bool,
+    /// How often it came back to a consumer.
+    pub reconsume_times: i32,
 }
 
 impl Logged {
@@ -59,6 +64,7 @@ impl Logged {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             is_queued: record.is_queued(),
+            reconsume_times: record.reconsume_times,
         })
     }
 
@@ -181,6 +187,8 @@ pub struct Model {
     pub delivered_durable: BTreeMap<i32, u64>,
     /// Levels that after a crash may deliver some again.
     pub may_repeat: BTreeSet<i32>,
+    pub timers: timers::Timers,
+    pub pops: pops::Pops,
 }
 
 impl Model {
@@ -200,6 +208,11 @@ impl Model {
     pub fn at(&self, at: u64) -> Option<&Logged> {
         let index = self.log.binary_search_by_key(&at, |record| record.at).ok()?;
         Some(&self.log[index])
+    }
+
+    /// Whether the record at a place is there, or was until it expired.
+    pub fn is_there(&self, at: u64) -> bool {
+        self.at(at).is_some_and(|record| !record.is_repair())
     }
 
     /// Takes in a record that was just appended.

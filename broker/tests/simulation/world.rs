@@ -53,6 +53,12 @@ pub struct World {
     /// Monotonic time from which on the next tick must write the consumers' offsets, the delay levels' progress.
     pub offsets_due: Duration,
     pub delays_due: Duration,
+    /// Whether pop retry topics are called in the newer way.
+    pub has_retry_v2: bool,
+    /// Width of a slot of the timer.
+    pub timer_precision_ms: i64,
+    /// Until then the timer may wait: a put failed while the disk did.
+    pub timer_waits_until_ms: i64,
     /// The two are the latest that may be: a disk failed while the service ran.
     pub dues_are_latest: bool,
     keys: Vec<(&'static str, String)>,
@@ -84,13 +90,17 @@ pub enum Tick {
     Delay,
     TransactionCheck,
     TransactionOps,
+    TimerFlush,
+    Timer,
     PullExpiry,
+    PopExpiry,
+    Revive,
     ClientExpiry,
     Stats,
 }
 
 /// In start order.
-pub const TICKS: [Tick; 13] = [
+pub const TICKS: [Tick; 17] = [
     Tick::Allocate,
     Tick::Flush,
     Tick::FlushDeadline,
@@ -101,7 +111,11 @@ pub const TICKS: [Tick; 13] = [
     Tick::Delay,
     Tick::TransactionCheck,
     Tick::TransactionOps,
+    Tick::TimerFlush,
+    Tick::Timer,
     Tick::PullExpiry,
+    Tick::PopExpiry,
+    Tick::Revive,
     Tick::ClientExpiry,
     Tick::Stats,
 ];
@@ -160,13 +174,24 @@ impl World {
             .expect("a fresh disk takes a directory");
         let is_sync = random.below(3) != 0;
         let file_size = [8_192, 16_384, 65_536][random.below(3) as usize];
+        let timer_precision_ms = [500, 1_000][random.below(2) as usize];
+        // Six seconds, twenty, all there is: messages roll often, seldom, never.
+        let roll_window_ms = [6_000, 20_000, 10_000_000][random.below(3) as usize];
+        let has_retry_v2 = random.below(2) == 0;
         let keys = vec![
             ("storePathRootDir", ROOT.to_owned()),
             ("mappedFileSizeCommitLog", file_size.to_string()),
             ("mappedFileSizeConsumeQueue", "160".to_owned()),
             ("maxHashSlotNum", INDEX_SLOTS.to_string()),
-            // Has a simulation of its own, with steps of its own: broker/src/processor/tests/timer_power.rs.
-            ("timerWheelEnable", "false".to_owned()),
+            ("mappedFileSizeTimerLog", "4096".to_owned()),
+            ("timerPrecisionMs", timer_precision_ms.to_string()),
+            (
+                "timerRollWindowSlot",
+                (roll_window_ms / timer_precision_ms).to_string(),
+            ),
+            ("recallMessageEnable", "true".to_owned()),
+            ("reviveQueueNum", "2".to_owned()),
+            ("enableRetryTopicV2", has_retry_v2.to_string()),
             ("maxIndexNum", (16 + random.below(48)).to_string()),
             (
                 "flushDiskType",
@@ -185,6 +210,9 @@ impl World {
             power_is_failing: false,
             offsets_due: Duration::ZERO,
             delays_due: Duration::ZERO,
+            has_retry_v2,
+            timer_precision_ms,
+            timer_waits_until_ms: 0,
             dues_are_latest: false,
             keys,
             running: None,
@@ -214,13 +242,7 @@ impl World {
 
     /// Sums up every byte of every file.
     pub fn digest_of_disk(&self) -> u32 {
-        let files = self.disk.files_below(Path::new("/")).unwrap_or_default();
-        let mut hasher = crc32fast::Hasher::new();
-        for (path, bytes) in files {
-            hasher.update(path.as_os_str().as_encoded_bytes());
-            hasher.update(&bytes);
-        }
-        hasher.finalize()
+        self.disk.digest().unwrap_or_default()
     }
 
     pub fn running(&self) -> &Running {
@@ -296,7 +318,11 @@ impl World {
             Tick::Delay => run(&mut ticks.delay, &clock, stopping),
             Tick::TransactionCheck => run(&mut ticks.transaction_check, &clock, stopping),
             Tick::TransactionOps => run(&mut ticks.transaction_ops, &clock, stopping),
+            Tick::TimerFlush => run(timer_on(&mut ticks.timer_flush), &clock, stopping),
+            Tick::Timer => run(timer_on(&mut ticks.timer), &clock, stopping),
             Tick::PullExpiry => run(&mut ticks.pull_expiry, &clock, stopping),
+            Tick::PopExpiry => run(&mut ticks.pop_expiry, &clock, stopping),
+            Tick::Revive => run(&mut ticks.reviver, &clock, stopping),
             Tick::ClientExpiry => run(&mut ticks.client_expiry, &clock, stopping),
             Tick::Stats => run(&mut ticks.stats, &clock, stopping),
         };
@@ -363,6 +389,10 @@ impl World {
         format!("U{:020}", self.next_body)
     }
 
+    pub fn now_ms(&self) -> i64 {
+        self.clock.wall_ms()
+    }
+
     pub fn monotonic(&self) -> Duration {
         self.clock.monotonic()
     }
@@ -374,6 +404,10 @@ fn answer(opaque: i32, handled: Handled) -> Option<Answer> {
         Ok(_) => None,
         Err(refusal) => Some(Answer::of(opaque, Response::from(refusal))),
     }
+}
+
+fn timer_on<T>(service: &mut Option<T>) -> &mut T {
+    service.as_mut().expect("the timer is on")
 }
 
 fn run(service: &mut impl Service, clock: &ManualClock, stopping: bool) -> anyhow::Result<()> {

@@ -12,6 +12,9 @@ use crate::checks;
 use crate::world::{Tick, World, send_request};
 use crate::{Violation, ensure};
 
+/// When the timer tries again what failed.
+const TIMER_RETRY_MS: i64 = 500;
+
 /// No room for new files: a message is taken or refused, nothing between.
 pub fn full_disk(world: &mut World) -> Result<(), Violation> {
     if world.power_is_failing {
@@ -60,6 +63,7 @@ pub fn failing_disk(world: &mut World) -> Result<(), Violation> {
     world.disk.set_faults(Faults::default());
     result?;
     // The service may have looked at its files meanwhile, and looks at them again after their period.
+    world.timer_waits_until_ms = world.now_ms() + TIMER_RETRY_MS;
     let now = world.monotonic();
     world.offsets_due = world.offsets_due.max(now + OFFSETS_PERIOD);
     world.delays_due = world.delays_due.max(now + DELAYS_PERIOD);

@@ -6,6 +6,8 @@
 //! | `pipelines` | many requests of several connections come at once |
 //! | `consumers` | pulls, commits, resets |
 //! | `transactions` | half messages and their ends |
+//! | `pops` | pops, acks, peeks, notifications |
+//! | `timers` | messages with a delivery time, their recalls |
 //! | `topics` | operators change topics |
 //! | `services` | ticks, time, retention |
 //! | `faults` | the disk fails, the broker lives on |
@@ -17,9 +19,11 @@
 mod consumers;
 mod faults;
 mod pipelines;
+mod pops;
 mod sends;
 mod services;
 mod stops;
+mod timers;
 mod topics;
 mod transactions;
 
@@ -32,6 +36,7 @@ use remoting::request::OutgoingRequest;
 
 use crate::checks::{self, Expect};
 use crate::model::Queue;
+use crate::model::pops::POPPERS;
 use crate::world::{Answer, CONNECTIONS, TICKS, Tick, World};
 use crate::{Violation, ensure};
 
@@ -48,8 +53,19 @@ const OPERATIONS: &[Operation] = &[
     (60, sends::send_batch),
     (60, sends::send_back),
     (40, pipelines::pipeline),
-    (50, transactions::send_half),
-    (60, transactions::end),
+    (80, transactions::send_half),
+    (120, transactions::end),
+    (120, pops::pop),
+    (60, pops::ack),
+    (30, pops::ack_batch),
+    (30, pops::change_invisible_time),
+    (15, pops::ack_nonsense),
+    (15, pops::peek),
+    (20, pops::notify),
+    (50, pops::revive),
+    (80, timers::send),
+    (30, timers::recall),
+    (50, timers::deliver),
     (130, consumers::pull),
     (80, consumers::commit),
     (10, consumers::reset),
@@ -79,7 +95,7 @@ pub fn run(world: &mut World, steps: u64) -> Result<(), Violation> {
 }
 
 fn prepare(world: &mut World) -> Result<(), Violation> {
-    for group in GROUPS {
+    for group in GROUPS.into_iter().chain(POPPERS.map(|popper| popper.group)) {
         let body =
             fastjson::to_vec(&SubscriptionGroupConfig::new(group)).map_err(|error| error.to_string())?;
         let request = OutgoingRequest::new(request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).body(body);
@@ -118,12 +134,16 @@ fn finish(world: &mut World) -> Result<(), Violation> {
         services::run_tick(world, Tick::Dispatch, false)?;
     }
     checks::delayed_messages_arrived(world)?;
+    timers::all_arrived(world)?;
     transactions::end_all(world)?;
     services::run_tick(world, Tick::TransactionOps, false)?;
     services::run_tick(world, Tick::Flush, false)?;
     services::run_tick(world, Tick::Dispatch, false)?;
+    pops::all_consumed(world)?;
     checks::everything(world)?;
-    stops::restart(world)
+    services::catch_up(world)?;
+    stops::restart(world)?;
+    timers::counts_are_right(world)
 }
 
 fn nothing() -> Expect {

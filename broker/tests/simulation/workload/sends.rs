@@ -24,7 +24,8 @@ pub fn new_properties(world: &World) -> Vec<(&'static str, String)> {
     pairs
 }
 
-fn text_of(pairs: &[(&'static str, String)]) -> String {
+/// The text of properties.
+pub fn text_of(pairs: &[(&'static str, String)]) -> String {
     let mut text = String::new();
     for (name, value) in pairs {
         properties::push(&mut text, name, value);

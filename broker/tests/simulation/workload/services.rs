@@ -13,20 +13,24 @@ pub const OFFSETS_PERIOD: Duration = Duration::from_secs(5);
 pub const DELAYS_PERIOD: Duration = Duration::from_secs(10);
 
 pub fn tick(world: &mut World) -> Result<(), Violation> {
-    let tick = match world.below(18) {
-        number @ 0..=12 => TICKS[number as usize],
-        13 | 14 => Tick::Flush,
-        _ => Tick::Dispatch,
+    let number = world.below(TICKS.len() as i32 + 5) as usize;
+    let tick = match number.checked_sub(TICKS.len()) {
+        None => TICKS[number],
+        Some(0 | 1) => Tick::Flush,
+        Some(_) => Tick::Dispatch,
     };
     run_tick(world, tick, false)
 }
 
 pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Violation> {
     world.note(format!("  tick {tick:?}"));
+    let log_end = world.model.log_end;
     world.tick(tick, stopping)?;
     let expect = match tick {
         Tick::Delay => Expect::Deliveries,
         Tick::TransactionCheck | Tick::TransactionOps => Expect::OfTransactions,
+        Tick::Timer => Expect::OfTimer,
+        Tick::Revive => Expect::OfRevive,
         _ => nothing(),
     };
     checks::after_step(world, &expect, None)?;
@@ -44,7 +48,8 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
             let reached = if world.is_sync {
                 world.model.flushed
             } else {
-                world.model.log_end
+                // Pops that were waiting have put more since.
+                log_end
             };
             ensure!(
                 world.model.dispatched == reached,
@@ -53,6 +58,7 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
             world.model.may_be_half_dispatched = false;
         }
         Tick::PullExpiry => checks::no_pull_is_overdue(world)?,
+        Tick::PopExpiry => checks::pops::no_poll_is_overdue(world)?,
         Tick::Persist => {
             let now = world.monotonic();
             if stopping || now >= world.offsets_due {
@@ -79,6 +85,19 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
         _ => {}
     }
     Ok(())
+}
+
+/// Dispatch and timer work until there is nothing left to do at this time.
+pub fn catch_up(world: &mut World) -> Result<(), Violation> {
+    loop {
+        let end = world.model.log_end;
+        for tick in [Tick::Flush, Tick::Dispatch, Tick::Timer] {
+            run_tick(world, tick, false)?;
+        }
+        if world.model.log_end == end {
+            return Ok(());
+        }
+    }
 }
 
 pub fn advance(world: &mut World) -> Result<(), Violation> {

@@ -15,8 +15,8 @@ pub fn restart(world: &mut World) -> Result<(), Violation> {
     world.running().broker.resume_parked();
     checks::after_step(world, &nothing(), None)?;
     ensure!(
-        world.model.parked.is_empty(),
-        "a parked pull was not answered at the stop"
+        world.model.parked.is_empty() && world.model.pops.parked.is_empty(),
+        "a parked request was not answered at the stop"
     );
     for tick in TICKS.iter().rev() {
         run_tick(world, *tick, true)?;

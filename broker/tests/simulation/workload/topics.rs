@@ -5,7 +5,7 @@ use remoting::header::{CreateTopicRequestHeader, DeleteTopicRequestHeader};
 use remoting::request::OutgoingRequest;
 
 use super::consumers::offsets_are_durable;
-use super::{TOPICS, must_succeed, nothing};
+use super::{TOPICS, must_succeed, nothing, pops};
 use crate::Violation;
 use crate::checks;
 use crate::world::World;
@@ -52,6 +52,7 @@ pub fn change_topics(world: &mut World) -> Result<(), Violation> {
         OutgoingRequest::new(request_code::DELETE_TOPIC_IN_BROKER).header(&header),
     )?;
     world.note(format!("  topic {topic} is deleted"));
+    pops::forget_topic(world, topic);
     let model = &mut world.model;
     model.topics.remove(topic);
     model.deleted.insert(topic.to_owned(), model.log_end);

@@ -11,10 +11,11 @@ use remoting::header::EndTransactionRequestHeader;
 use remoting::request::OutgoingRequest;
 
 use super::sends::{finish_send, new_properties};
+use super::services::run_tick;
 use super::{connection, note_answer, nothing, random_queue};
 use crate::checks::{self, Expect, Sent};
 use crate::model::{HALF_QUEUE, Logged, Queue, Unanswered, Wanted};
-use crate::world::{Answer, World, send_request};
+use crate::world::{Answer, Tick, World, send_request};
 use crate::{Violation, ensure};
 
 const PRODUCERS: &str = "producers";
@@ -52,7 +53,12 @@ pub fn end(world: &mut World) -> Result<(), Violation> {
         return Ok(());
     }
     let half = &halves[world.below(halves.len() as i32) as usize];
-    end_of(world, half)
+    end_of(world, half)?;
+    // The note of it is written before anybody else flushes the log.
+    match world.below(4) {
+        0 => run_tick(world, Tick::TransactionOps, false),
+        _ => Ok(()),
+    }
 }
 
 /// Every transaction whose half message is in the log ends.
