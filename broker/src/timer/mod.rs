@@ -20,6 +20,7 @@
 //! | `service`  | follows the queue, delivers what is due, leaves a slot in order         |
 //! | `slot`     | the slot being delivered                                                |
 //! | `copies`   | what was delivered before a crash                                       |
+//! | `filed`    | what was filed before a crash                                           |
 //! | `recall`   | handles, and messages being taken back                                  |
 //! | `metrics`  | how many wait per topic: `config/timermetrics`                          |
 //! | `flush`    | brings progress to the disk; deletes old files                          |
@@ -32,6 +33,7 @@
 //! Reference: `TimerMessageStore`, which delivers a slot as a whole when it is over.
 
 pub(crate) mod copies;
+pub(crate) mod filed;
 pub(crate) mod flush;
 pub(crate) mod message;
 pub(crate) mod metrics;

@@ -20,10 +20,11 @@ use common::clock::{Clock, Now};
 use common::names::TIMER_TOPIC;
 use common::service::{Next, Service};
 use store::record::{self, Record};
-use store::timer::{TimerUnit, UnitKind, WHEEL_SLOTS, topic_hash};
+use store::timer::{TimerProgress, TimerUnit, UnitKind, WHEEL_SLOTS, topic_hash};
 use store::{Appended, PhysicalOffset, PutError, QueueEntry, QueueOffset, Store};
 
 use super::copies::DeliveredCopies;
+use super::filed::AlreadyFiled;
 use super::message::{Leaving, TimerMessage};
 use super::slot::OpenSlot;
 use super::timers::{Timers, is_master};
@@ -49,6 +50,8 @@ pub struct TimerService {
     clock: Arc<dyn Clock>,
     /// The next message to file.
     queue_offset: u64,
+    /// Those from there on that were filed before the start.
+    filed: AlreadyFiled,
     /// No slot begins before the messages below this queue offset are filed: those stored before the start, and those that
     /// roll. A message may roll into the next slot, and a recall of it may wait there.
     file_first: u64,
@@ -106,6 +109,7 @@ impl TimerService {
         };
         let service = Self {
             queue_offset: start.queue_offset,
+            filed: AlreadyFiled::find(&store, &timers.files, &start),
             file_first,
             slot_ms: timers.files.slot_of(slot_ms),
             open: None,
@@ -185,9 +189,12 @@ impl TimerService {
             .store
             .queue_entries(TIMER_TOPIC, 0, QueueOffset(self.queue_offset), BATCH);
         for entry in &entries {
-            self.follow_entry(entry)?;
+            if !self.filed.contains(entry) {
+                self.follow_entry(entry)?;
+            }
             self.queue_offset = entry.queue_offset.0 + u64::from(entry.message_count.max(1));
         }
+        self.filed.forget_before(self.queue_offset);
         let is_dispatched = || self.store.max_offset(TIMER_TOPIC, 0).cast_unsigned() >= self.file_first;
         if entries.is_empty() && is_dispatched() {
             // What was to be filed first is lost.
@@ -533,8 +540,15 @@ impl TimerService {
             (None, Some(copies_from)) => copies_from,
             (None, None) => self.store.log_range().end,
         };
-        self.timers
-            .reach(self.slot_ms, self.queue_offset, delivered_from.0, now_ms);
+        let log_end = self.timers.files.log_end();
+        let reached = TimerProgress {
+            read_time_ms: self.slot_ms,
+            log_flushed: self.filed.log_from().unwrap_or(log_end),
+            queue_offset: self.queue_offset,
+            delivered_from: Some(delivered_from.0),
+            ..TimerProgress::default()
+        };
+        self.timers.reach(reached, now_ms);
     }
 }
 

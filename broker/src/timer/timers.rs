@@ -45,6 +45,8 @@ pub(crate) struct Start {
     pub(crate) progress: TimerProgress,
     /// The next message to file.
     pub(crate) queue_offset: u64,
+    /// Messages behind it may be filed already.
+    pub(crate) follows_checkpoint: bool,
     /// The first slot that holds anything.
     pub(crate) first_slot_ms: Option<i64>,
 }
@@ -74,6 +76,7 @@ impl Timers {
         let start = Start {
             progress: recovered.progress,
             queue_offset: next_to_file(store, &recovered),
+            follows_checkpoint: follows_checkpoint(&recovered),
             first_slot_ms: slots.first().copied(),
         };
         if metrics.total() != files.pending() {
@@ -129,16 +132,18 @@ impl Timers {
         })
     }
 
-    /// Tells how far the service is.
-    pub(crate) fn reach(&self, read_time_ms: i64, queue_offset: u64, delivered_from: u64, now_ms: i64) {
+    /// Tells how far the service is; the version is ours to count.
+    pub(crate) fn reach(&self, now_reached: TimerProgress, now_ms: i64) {
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        if (reached.read_time_ms, reached.queue_offset) != (read_time_ms, queue_offset) {
+        let place = |progress: &TimerProgress| (progress.read_time_ms, progress.queue_offset);
+        if place(&reached) != place(&now_reached) {
             let [state, _, counter] = reached.version;
             reached.version = [state, now_ms, counter.wrapping_add(1)];
         }
-        reached.read_time_ms = read_time_ms;
-        reached.queue_offset = queue_offset;
-        reached.delivered_from = Some(delivered_from);
+        *reached = TimerProgress {
+            version: reached.version,
+            ..now_reached
+        };
     }
 }
 
@@ -160,10 +165,17 @@ fn agrees_with_message(store: &Store, unit: &TimerUnit, precision_ms: i64) -> bo
     })
 }
 
-/// The first message that the timer log does not hold.
+/// Whether the queue is followed again from our checkpoint on. The reference's does not say so exactly which units it knows.
+fn follows_checkpoint(recovered: &Recovered) -> bool {
+    recovered.progress.delivered_from.is_some() && !recovered.is_log_damaged
+}
+
+/// The first message that may have to be filed.
 ///
-/// The log is newer than the checkpoint after a crash; the checkpoint also knows of messages that were never filed, because
-/// they were due at once. A log that lost what was on the disk is believed alone: what it lost is filed again.
+/// The log is newer than the checkpoint after a crash, but its last unit does not speak for late messages before it, which
+/// have none: ours goes on at the checkpoint (see [`super::filed`]). A checkpoint of the reference may be behind what it filed;
+/// it knows of messages that were never filed, because they were due at once. A log that lost what was on the disk is believed
+/// alone: what it lost is filed again.
 fn next_to_file(store: &Store, recovered: &Recovered) -> u64 {
     let by_checkpoint = recovered.progress.queue_offset;
     let last_filed = recovered
@@ -175,6 +187,7 @@ fn next_to_file(store: &Store, recovered: &Recovered) -> u64 {
         .filter(|record| record.topic == TIMER_TOPIC)
         .map(|record| record.queue_offset.0 + 1);
     let next = match by_log {
+        _ if follows_checkpoint(recovered) => by_checkpoint,
         Some(by_log) if recovered.is_log_damaged => by_log,
         Some(by_log) => by_log.max(by_checkpoint),
         // Nothing was ever filed, or all of it is lost.

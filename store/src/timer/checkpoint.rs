@@ -29,7 +29,7 @@ const NUMBERS: usize = 9;
 pub struct TimerProgress {
     /// Every slot before this time is delivered; 0 before the first start.
     pub read_time_ms: i64,
-    /// The timer log is on disk below this position.
+    /// The timer log is on disk below this position; units of messages from `queue_offset` on stand here or later.
     pub log_flushed: u64,
     /// The next message of the timer topic to file.
     pub queue_offset: u64,

@@ -262,6 +262,20 @@ impl TimerFiles {
         }
     }
 
+    /// Visits the units at this position of the log and behind it, in order.
+    pub fn visit_from(&self, from: u64, mut visit: impl FnMut(&TimerUnit)) {
+        self.log.for_each_from(from, |position, unit| {
+            if position >= from {
+                visit(unit);
+            }
+        });
+    }
+
+    /// Where the log ends.
+    pub fn log_end(&self) -> u64 {
+        self.log.end()
+    }
+
     /// A unit by its position.
     pub fn unit(&self, position: u64) -> Option<TimerUnit> {
         self.log.unit(position)
@@ -280,12 +294,13 @@ impl TimerFiles {
 
     /// Gets log and wheel to the disk, and then says in the checkpoint how far the timer had come before.
     ///
-    /// The caller has brought the CommitLog to the disk: units point into it, and passed slots are copies in it.
+    /// The caller has brought the CommitLog to the disk: units point into it, and passed slots are copies in it. `log_flushed`
+    /// of the progress is where the log ended then: units filed since are of messages behind its `queue_offset`.
     pub fn flush(&self, progress: TimerProgress) -> io::Result<()> {
         let log_flushed = self.log.flush()?;
         self.wheel.flush()?;
         let progress = TimerProgress {
-            log_flushed,
+            log_flushed: progress.log_flushed.min(log_flushed),
             ..progress
         };
         self.checkpoint.write(&progress)?;
@@ -449,7 +464,11 @@ mod tests {
                 .unwrap();
         }
         files.file(unit(20, 9_000)).unwrap();
-        files.flush(TimerProgress::default()).unwrap();
+        let progress = TimerProgress {
+            log_flushed: files.log_end(),
+            ..TimerProgress::default()
+        };
+        files.flush(progress).unwrap();
         drop(files);
         // The last eleven units are lost, the wheel still has them.
         let mut cut = options(&directory);
