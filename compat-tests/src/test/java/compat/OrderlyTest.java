@@ -12,8 +12,11 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyContext;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.consumer.store.OffsetStore;
+import org.apache.rocketmq.client.consumer.store.ReadOffsetType;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.remoting.protocol.admin.ConsumeStats;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -146,13 +149,23 @@ class OrderlyTest extends CompatTest {
         return IntStream.range(0, count).mapToObj(i -> "m-" + i).collect(Collectors.toList());
     }
 
-    /** A consumer's last offsets are at the broker when it has been shut down. */
+    /** What a consumer has committed comes to the broker when it shuts down, one way: a little later. */
+    @SuppressWarnings("deprecation")
     private void assertCommitted(DefaultMQPushConsumer consumer, String group, String topic, int queues, long offset)
         throws Exception {
-        consumer.shutdown();
-        ConsumeStats stats = pair().admin.examineConsumeStats(group, topic);
+        OffsetStore committed = consumer.getDefaultMQPushConsumerImpl().getOffsetStore();
         for (int id = 0; id < queues; id++) {
-            assertEquals(offset, stats.getOffsetTable().get(queue(topic, id)).getConsumerOffset(), "queue " + id);
+            MessageQueue queue = queue(topic, id);
+            Await.until("a commit of " + queue,
+                () -> committed.readOffset(queue, ReadOffsetType.READ_FROM_MEMORY) == offset);
+        }
+        consumer.shutdown();
+        for (int id = 0; id < queues; id++) {
+            MessageQueue queue = queue(topic, id);
+            Await.until(offset + " in " + queue, () -> {
+                ConsumeStats stats = pair().admin.examineConsumeStats(group, topic);
+                return stats.getOffsetTable().get(queue).getConsumerOffset() == offset;
+            });
         }
     }
 }
