@@ -88,7 +88,7 @@ impl Waker {
     }
 
     /// Makes calls cheap until the next tick: it is coming anyway.
-    fn is_awake(&self) {
+    fn expect_tick(&self) {
         self.shared.pending.store(true, Ordering::SeqCst);
     }
 
@@ -214,7 +214,7 @@ impl<S: Service> Worker<S> {
     }
 
     fn nap(&self, time: Duration) {
-        self.waker.is_awake();
+        self.waker.expect_tick();
         self.park(time, || false);
     }
 

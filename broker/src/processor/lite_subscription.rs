@@ -165,15 +165,17 @@ fn add(
         if let Some(option) = entry.offset_option {
             reset_offset(broker, &entry.group, lmq, option);
         }
-        if broker
-            .lite
-            .change(|subscriptions| subscriptions.add(&member, lmq))
-        {
-            let has_messages = topics::end_of(broker, lmq) > 0;
-            broker.lite.subscribed(&member, lmq, false, has_messages);
-        }
+        begin(broker, &member, lmq, false);
     }
     Ok(())
+}
+
+/// A member has a light topic from now on, unless it had it before.
+fn begin(broker: &Broker, member: &Member, lmq: &str, is_wildcard: bool) {
+    if broker.lite.change(|subscriptions| subscriptions.add(member, lmq)) {
+        let has_messages = topics::end_of(broker, lmq) > 0;
+        broker.lite.subscribed(member, lmq, is_wildcard, has_messages);
+    }
 }
 
 /// The others of the group that had the light topic have it no longer, and are told.
@@ -229,13 +231,7 @@ fn replace(
         }
     });
     for lmq in added {
-        if broker
-            .lite
-            .change(|subscriptions| subscriptions.add(&member, lmq))
-        {
-            let has_messages = topics::end_of(broker, lmq) > 0;
-            broker.lite.subscribed(&member, lmq, is_wildcard, has_messages);
-        }
+        begin(broker, &member, lmq, is_wildcard);
     }
     Ok(())
 }
