@@ -304,7 +304,7 @@ impl ConsumeQueues {
 
     /// All topics that have a queue, unsorted.
     pub fn topics(&self) -> Vec<String> {
-        self.topics.iter().map(|entry| entry.key().to_string()).collect()
+        self.topics_where(|_| true)
     }
 
     /// The topics that have a queue and are called so, unsorted.
