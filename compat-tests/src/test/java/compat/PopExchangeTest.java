@@ -26,6 +26,8 @@ class PopExchangeTest extends ExchangeTest {
     private static final long INVISIBLE_MILLIS = 25_000;
 
     private final Set<String> acknowledgedTooLate = new TreeSet<>();
+    /** All that was ever acknowledged, which may come again from the directory of a Java broker that was killed. */
+    private final Set<String> acknowledged = new TreeSet<>();
     private PopClient client;
 
     @ParameterizedTest
@@ -54,6 +56,20 @@ class PopExchangeTest extends ExchangeTest {
         continueWith(first);
         client = new PopClient(pair, startPuller(), group, topic);
         ack(again.get(1), away);
+        if (second == Kind.JAVA) {
+            // Killed a few seconds behind with its offsets, it hands out again what was acknowledged or has come back already.
+            Await.until(() -> away + " and what was acknowledged", Await.LIMIT, () -> {
+                List<MessageExt> come = client.pop(INVISIBLE_MILLIS);
+                Set<String> known = new TreeSet<>(acknowledged);
+                known.addAll(away);
+                assertTrue(known.containsAll(PopTest.bodiesOf(come)), "never sent: " + come);
+                for (MessageExt message : come) {
+                    ack(message, away);
+                }
+                return away.isEmpty();
+            });
+            return;
+        }
         List<MessageExt> last = popAll(away);
         assertTrue(last.stream().allMatch(message -> message.getReconsumeTimes() == 2));
         for (MessageExt message : last) {
@@ -81,6 +97,7 @@ class PopExchangeTest extends ExchangeTest {
     private void ack(MessageExt message, Set<String> away) throws Exception {
         assertTrue(client.ack(message));
         away.remove(body(message));
+        acknowledged.add(body(message));
         String[] handle = ExtraInfoUtil.split(PopClient.handle(message));
         long due = ExtraInfoUtil.getPopTime(handle) + ExtraInfoUtil.getInvisibleTime(handle);
         if (System.currentTimeMillis() > due - 2_000) {
