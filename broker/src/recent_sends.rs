@@ -5,15 +5,16 @@
 //! whether the record in the log is really that message, and answers what it answered, or would have, the first time.
 //!
 //! ```text
-//!   send ──> turn(topic, key) ── earlier? ──> the first answer
-//!              │ one at a time     └──> put ──> note
+//!   send ──> turn(topic, key) ── earlier? ──> the first answer, made of its record
+//!              │ one at a time     └──> put ──> note its offset
 //! ```
 //!
-//! Off by default; ours alone. In memory, at most [`LIMIT`] sends, the oldest forgotten first; at the start made anew from
-//! the end of the log. It cannot see sends to another broker, batches, sends to static topics, and retry topics are left
+//! Off by default; ours alone. Every send pays for it, so it is one look into each of two tables of eight bytes a send: a piece of
+//! the key's hash and where the record begins. What else the answer needs stands in the record. Nothing is taken out: when the
+//! table that is written is half full, the other is emptied and takes its place. At the start they are made anew from
+//! the end of the log. It cannot see sends to another broker; batches, sends to static topics, and retry topics are left
 //! out: a consumer that sends a message back uses the same key each time and means it.
 
-use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,7 +30,7 @@ use crate::registry::Topics;
 
 /// The topic attribute that takes the place of `duplicateSendWindowMs`.
 pub(crate) const WINDOW_ATTRIBUTE: &str = "duplicate.send.window.ms";
-/// The most sends that are remembered, about 100 bytes each.
+/// So many sends are remembered at least, and twice as many at most. They take 32 bytes each.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 /// Sends whose keys lie in different shards do not wait for each other.
 const SHARDS: usize = 64;
@@ -44,29 +45,39 @@ pub(crate) struct Sent {
     pub(crate) queue_id: i32,
     /// As answered.
     pub(crate) queue_offset: i64,
-    pub(crate) store_timestamp_ms: i64,
 }
 
 /// See the module.
 pub(crate) struct RecentSends {
     shards: Vec<Mutex<Shard>>,
+    /// Sends in one table of one shard.
     limit: usize,
 }
 
 #[derive(Default)]
 struct Shard {
-    by_key: HashMap<u64, Sent>,
-    /// The keys in the order of their sends; a key that was noted again stands here twice.
-    order: VecDeque<(i64, u64)>,
+    newer: Table,
+    older: Table,
 }
+
+/// Offsets by hash: open addressing, without removal.
+#[derive(Default)]
+struct Table {
+    /// A power of two, half of them used at most; empty until the first send.
+    slots: Box<[Slot]>,
+    used: usize,
+}
+
+/// Sixteen bits of the hash above, the offset plus one below; zero where nothing is.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Slot(u64);
 
 /// The right to store a message with this key: a second one with the same key waits until the first is noted.
 pub(crate) struct Turn<'a> {
     // Held while the message is put: the retry may arrive before the put is over. Taken before the store's locks.
     shard: MutexGuard<'a, Shard>,
-    key: u64,
+    hash: u64,
     limit: usize,
-    window_ms: i64,
 }
 
 /// How long sends to a topic are remembered, in ms; 0 for not at all.
@@ -113,155 +124,173 @@ impl RecentSends {
                     return;
                 }
                 if let Some((topic, uniq_key, sent)) = first_send(record) {
-                    let mut turn = self.turn(topic, uniq_key, window_ms);
-                    if !turn.shard.by_key.contains_key(&turn.key) {
-                        turn.note(sent);
-                    }
+                    self.turn(topic, uniq_key).note(sent.physical_offset);
                 }
             })
             .context("look for recent sends in the log")
     }
 
     /// Waits until nobody else stores a message with this key.
-    pub(crate) fn turn(&self, topic: &str, uniq_key: &str, window_ms: i64) -> Turn<'_> {
-        let key = FixedState::default().hash_one((topic, uniq_key));
-        let shard = &self.shards[(key % SHARDS as u64) as usize];
+    pub(crate) fn turn(&self, topic: &str, uniq_key: &str) -> Turn<'_> {
+        let hash = FixedState::default().hash_one((topic, uniq_key));
+        let shard = &self.shards[(hash % SHARDS as u64) as usize];
         Turn {
             shard: shard.lock().unwrap_or_else(PoisonError::into_inner),
-            key,
+            hash,
             limit: self.limit,
-            window_ms,
         }
     }
 }
 
 impl Turn<'_> {
-    /// The send with the same key within the window, if `is_same` finds it to be one: two keys may have one hash.
-    pub(crate) fn earlier(&mut self, now_ms: i64, is_same: impl FnOnce(&Sent) -> bool) -> Option<Sent> {
-        self.forget_before(now_ms.saturating_sub(self.window_ms));
-        let sent = self.shard.by_key.get(&self.key)?;
-        let age_ms = now_ms.saturating_sub(sent.store_timestamp_ms);
-        (age_ms <= self.window_ms && is_same(sent)).then_some(*sent)
+    /// Where the same message may have been stored: what lies there tells whether it is, as two keys may have one hash.
+    pub(crate) fn earlier(&self) -> impl Iterator<Item = PhysicalOffset> {
+        let Shard { newer, older } = &*self.shard;
+        newer.get(self.hash).chain(older.get(self.hash))
     }
 
-    /// Remembers that the message was stored.
-    pub(crate) fn note(&mut self, sent: Sent) {
-        while self.shard.order.len() >= self.limit.max(1) {
-            self.forget_oldest();
+    /// Remembers where the message was stored.
+    pub(crate) fn note(&mut self, physical_offset: PhysicalOffset) {
+        let Shard { newer, older } = &mut *self.shard;
+        if newer.used >= self.limit {
+            std::mem::swap(newer, older);
+            newer.clear();
         }
-        self.shard.by_key.insert(self.key, sent);
-        self.shard.order.push_back((sent.store_timestamp_ms, self.key));
-    }
-
-    fn forget_before(&mut self, since_ms: i64) {
-        while self
-            .shard
-            .order
-            .front()
-            .is_some_and(|(at_ms, _)| *at_ms < since_ms)
-        {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((at_ms, key)) = self.shard.order.pop_front()
-            && self
-                .shard
-                .by_key
-                .get(&key)
-                .is_some_and(|sent| sent.store_timestamp_ms <= at_ms)
-        {
-            self.shard.by_key.remove(&key);
-        }
+        newer.insert(self.hash, physical_offset, self.limit);
     }
 }
 
-/// Whether the record is a message that was sent to this topic with this key, wherever it waits now.
-pub(crate) fn is_send_to(record: &Record<'_>, topic: &str, uniq_key: &str) -> bool {
-    record.property(name::UNIQ_KEY) == Some(uniq_key) && sent_to(record) == Some(topic)
-}
+impl Table {
+    fn get(&self, hash: u64) -> impl Iterator<Item = PhysicalOffset> {
+        self.probe(hash)
+            .map(|at| self.slots[at])
+            .take_while(|slot| *slot != Slot::default())
+            .filter_map(move |slot| slot.offset_if(hash))
+    }
 
-fn sent_to<'a>(record: &Record<'a>) -> Option<&'a str> {
-    match record.topic {
-        names::SCHEDULE_TOPIC | names::TRANS_HALF_TOPIC => record.property(name::REAL_TOPIC),
-        topic => Some(topic),
+    /// There is room: the caller empties the table when `limit` are in it.
+    fn insert(&mut self, hash: u64, physical_offset: PhysicalOffset, limit: usize) {
+        let Some(slot) = Slot::new(hash, physical_offset) else {
+            return;
+        };
+        if self.slots.is_empty() {
+            self.slots = vec![Slot::default(); (2 * limit.max(1)).next_power_of_two()].into();
+        }
+        let free = self.probe(hash).find(|at| self.slots[*at] == Slot::default());
+        if let Some(at) = free {
+            self.slots[at] = slot;
+            self.used += 1;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.slots.fill(Slot::default());
+        self.used = 0;
+    }
+
+    /// All slots, from the one where the key belongs on. The lowest bits chose the shard.
+    fn probe(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        let (home, slots) = ((hash / SHARDS as u64) as usize, self.slots.len());
+        (0..slots).map(move |step| home.wrapping_add(step) & (slots - 1))
     }
 }
 
-/// Topic, unique key and answer of a record that a producer sent.
-fn first_send<'a>(record: &Record<'a>) -> Option<(&'a str, &'a str, Sent)> {
-    let topic = sent_to(record).filter(|topic| names::group_of_retry_topic(topic).is_none())?;
-    let uniq_key = record.property(name::UNIQ_KEY)?;
-    if record.transaction_type() == sys_flag::TRANSACTION_COMMIT {
+impl Slot {
+    const OFFSET_BITS: u32 = 48;
+
+    /// None for an offset that finds no room, beyond 256 TiB of log.
+    fn new(hash: u64, physical_offset: PhysicalOffset) -> Option<Self> {
+        let offset = physical_offset.0 + 1;
+        (offset >> Self::OFFSET_BITS == 0).then_some(Slot(Self::tag(hash) | offset))
+    }
+
+    fn offset_if(self, hash: u64) -> Option<PhysicalOffset> {
+        let offset = (self.0 ^ Self::tag(hash)).checked_sub(1)?;
+        (offset >> Self::OFFSET_BITS == 0).then_some(PhysicalOffset(offset))
+    }
+
+    fn tag(hash: u64) -> u64 {
+        hash >> Self::OFFSET_BITS << Self::OFFSET_BITS
+    }
+}
+
+/// Topic, unique key and answer of a record that a producer sent, wherever the message waits now.
+pub(crate) fn first_send<'a>(record: &Record<'a>) -> Option<(&'a str, &'a str, Sent)> {
+    let waits = matches!(
+        record.topic,
+        names::SCHEDULE_TOPIC | names::TIMER_TOPIC | names::TRANS_HALF_TOPIC
+    );
+    let topic = if waits {
+        record.property(name::REAL_TOPIC)?
+    } else {
+        record.topic
+    };
+    let is_commit = record.transaction_type() == sys_flag::TRANSACTION_COMMIT;
+    if is_commit || names::group_of_retry_topic(topic).is_some() {
         return None;
     }
-    let waits = topic != record.topic;
     let real_queue_id = || record.property(name::REAL_QUEUE_ID)?.parse().ok();
     let sent = Sent {
         physical_offset: record.physical_offset,
         end: PhysicalOffset(record.physical_offset.0 + u64::from(record.size_bytes)),
         queue_id: if waits { real_queue_id()? } else { record.queue_id },
         queue_offset: record.queue_offset.to_wire(),
-        store_timestamp_ms: record.store_timestamp_ms,
     };
-    Some((topic, uniq_key, sent))
+    Some((topic, record.property(name::UNIQ_KEY)?, sent))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sent(store_timestamp_ms: i64) -> Sent {
-        Sent {
-            physical_offset: PhysicalOffset(store_timestamp_ms.unsigned_abs()),
-            end: PhysicalOffset(0),
-            queue_id: 0,
-            queue_offset: 0,
-            store_timestamp_ms,
-        }
+    fn earlier(sends: &RecentSends, topic: &str, key: &str) -> Vec<u64> {
+        let turn = sends.turn(topic, key);
+        turn.earlier().map(|offset| offset.0).collect()
     }
 
     #[test]
-    fn a_send_is_found_by_topic_and_key_within_the_window() {
+    fn a_send_is_found_by_topic_and_key() {
         let sends = RecentSends::new();
-        sends.turn("T", "k", 10).note(sent(100));
-        let earlier = |topic, key, now_ms| sends.turn(topic, key, 10).earlier(now_ms, |_| true);
-        assert_eq!(earlier("T", "k", 110), Some(sent(100)));
-        assert_eq!(earlier("T", "other", 110), None);
-        assert_eq!(earlier("Other", "k", 110), None);
-        assert_eq!(sends.turn("T", "k", 10).earlier(110, |_| false), None);
-        assert_eq!(earlier("T", "k", 111), None);
-        let shard = sends.turn("T", "k", 10);
-        assert!(shard.shard.by_key.is_empty() && shard.shard.order.is_empty());
+        assert!(earlier(&sends, "T", "k").is_empty());
+        sends.turn("T", "k").note(PhysicalOffset(0));
+        sends.turn("T", "k").note(PhysicalOffset(500));
+        assert_eq!(earlier(&sends, "T", "k"), [0, 500]);
+        assert!(earlier(&sends, "T", "other").is_empty());
+        assert!(earlier(&sends, "Other", "k").is_empty());
     }
 
     #[test]
-    fn memory_is_bounded_and_the_oldest_goes_first() {
-        let sends = RecentSends::with_limit(SHARDS * 3);
+    fn memory_is_bounded_and_the_newest_stay() {
+        const KEPT: u64 = 16;
+        let sends = RecentSends::with_limit(SHARDS * KEPT as usize);
         for number in 0..10_000 {
-            sends.turn("T", &number.to_string(), i64::MAX).note(sent(number));
+            sends.turn("T", &number.to_string()).note(PhysicalOffset(number));
         }
-        let kept: usize = sends
-            .shards
-            .iter()
-            .map(|shard| {
-                let shard = shard.lock().unwrap();
-                assert_eq!(shard.by_key.len(), shard.order.len());
-                shard.order.len()
-            })
-            .sum();
-        assert_eq!(kept, SHARDS * 3);
-        let mut newest = sends.turn("T", "9999", i64::MAX);
-        assert_eq!(newest.earlier(20_000, |_| true), Some(sent(9_999)));
+        for shard in &sends.shards {
+            let shard = shard.lock().unwrap();
+            assert!(shard.newer.used <= KEPT as usize && shard.older.used == KEPT as usize);
+            assert_eq!(
+                shard.newer.slots.len() + shard.older.slots.len(),
+                4 * KEPT as usize
+            );
+        }
+        let is_kept = |number: &u64| earlier(&sends, "T", &number.to_string()).contains(number);
+        // A shard keeps its own newest: these are in each of them, however the keys are spread.
+        assert!((10_000 - KEPT..10_000).all(|number| is_kept(&number)));
+        let kept = (0..10_000).filter(is_kept).count();
+        assert!(
+            (SHARDS * KEPT as usize..=2 * SHARDS * KEPT as usize).contains(&kept),
+            "{kept}"
+        );
     }
 
     #[test]
-    fn a_key_noted_again_is_kept_by_its_newest_send() {
-        let sends = RecentSends::with_limit(SHARDS * 2);
-        for at_ms in [1, 2, 3] {
-            sends.turn("T", "k", 100).note(sent(at_ms));
+    fn an_offset_beyond_what_a_slot_holds_is_not_remembered() {
+        let sends = RecentSends::new();
+        let largest = (1 << Slot::OFFSET_BITS) - 2;
+        for offset in [largest, largest + 1] {
+            sends.turn("T", "k").note(PhysicalOffset(offset));
         }
-        assert_eq!(sends.turn("T", "k", 100).earlier(4, |_| true), Some(sent(3)));
+        assert_eq!(earlier(&sends, "T", "k"), [largest]);
     }
 }

@@ -73,8 +73,8 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
     refuse_inner_batch(header, &properties)?;
     let mut turn = take_turn(broker, &target, &topic_config, &properties, logical_queue);
     if let Some(sent) = turn
-        .as_mut()
-        .and_then(|turn| sent_before(broker, turn, &target, &properties))
+        .as_ref()
+        .and_then(|turn| sent_before(broker, turn, &target, &topic_config, &properties))
     {
         let handle = recall_handle_of(broker, target.topic, &sent, properties.uniq_key);
         let answer = stored_answer(broker, &sent, properties.uniq_key, handle);
@@ -156,11 +156,11 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
         end: appended.end,
         queue_id: logical_queue.map_or(answered_queue_id, LogicalQueue::id),
         queue_offset: answered_offset(numbered_by, appended.queue_offset.to_wire()),
-        store_timestamp_ms: appended.store_timestamp_ms,
     };
-    if let Some(mut turn) = turn {
-        turn.note(sent);
+    if let Some(turn) = &mut turn {
+        turn.note(appended.physical_offset);
     }
+    drop(turn);
     let handle = timer_out_ms.and_then(|out_ms| recall_handle(broker, target.topic, out_ms, uniq_key));
     let answer = stored_answer(broker, &sent, uniq_key, handle);
     Ok(answer_when_safe(
@@ -186,21 +186,30 @@ fn take_turn<'a>(
         return None;
     }
     let uniq_key = properties.uniq_key?;
-    Some(broker.recent_sends.turn(target.topic, uniq_key, window_ms))
+    Some(broker.recent_sends.turn(target.topic, uniq_key))
 }
 
-/// The same message, if it was stored already: its producer got no answer and sends again.
+/// The same message, if it was stored within the window: its producer got no answer and sends again.
 fn sent_before(
     broker: &Broker,
-    turn: &mut Turn<'_>,
+    turn: &Turn<'_>,
     target: &SendTarget<'_>,
+    topic_config: &TopicConfig,
     properties: &SendProperties<'_>,
 ) -> Option<Sent> {
     let uniq_key = properties.uniq_key?;
-    turn.earlier(broker.clock.wall_ms(), |sent| {
-        let is_same = |record: &Record<'_>| recent_sends::is_send_to(record, target.topic, uniq_key);
-        broker.store.with_record(sent.physical_offset, is_same) == Some(true)
-    })
+    let sent_at = |offset| {
+        let window_ms = recent_sends::window_ms(topic_config, broker.config.get().duplicate_send_window_ms);
+        let since_ms = broker.clock.wall_ms().saturating_sub(window_ms);
+        let same_send = |record: &Record<'_>| {
+            recent_sends::first_send(record)
+                .filter(|(topic, key, _)| (*topic, *key) == (target.topic, uniq_key))
+                .filter(|_| record.store_timestamp_ms >= since_ms)
+                .map(|(_, _, sent)| sent)
+        };
+        broker.store.with_record(offset, same_send).flatten()
+    };
+    turn.earlier().find_map(sent_at)
 }
 
 fn stored_answer(

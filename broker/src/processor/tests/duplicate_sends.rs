@@ -113,6 +113,12 @@ fn what_waits_elsewhere_first_is_known_and_what_is_sent_back_again_is_meant() {
     );
     assert_eq!(stored_in(&broker, "SCHEDULE_TOPIC_XXXX"), 1);
 
+    let timed = [("UNIQ_KEY", "T"), ("TIMER_DELAY_SEC", "30")];
+    let first = send(&broker, "Orders", 2, &timed);
+    assert!(first.contains_key("recallHandle"));
+    assert_eq!(send(&broker, "Orders", 0, &timed), first);
+    assert_eq!(stored_in(&broker, "rmq_sys_wheel_timer"), 1);
+
     let half = [("UNIQ_KEY", "H"), ("TRAN_MSG", "true"), ("PGROUP", "g")];
     let first = send(&broker, "Orders", 2, &half);
     assert_eq!(send(&broker, "Orders", 1, &half), first);
@@ -133,14 +139,15 @@ fn a_restart_forgets_nothing_within_the_window() {
     broker.clock.advance(Duration::from_secs(50));
     let half = [("UNIQ_KEY", "H"), ("TRAN_MSG", "true"), ("PGROUP", "g")];
     let delayed = [("UNIQ_KEY", "D"), ("DELAY", "3")];
-    let answers: Vec<_> = [&[("UNIQ_KEY", "U")][..], &half, &delayed]
+    let timed = [("UNIQ_KEY", "T"), ("TIMER_DELAY_SEC", "3000")];
+    let answers: Vec<_> = [&[("UNIQ_KEY", "U")][..], &half, &delayed, &timed]
         .iter()
         .map(|properties| send(&broker, "Orders", 2, properties))
         .collect();
     broker.clock.advance(Duration::from_secs(20));
 
     let broker = broker.crash_and_restart().with_topic("Orders");
-    let again: Vec<_> = [&[("UNIQ_KEY", "U")][..], &half, &delayed]
+    let again: Vec<_> = [&[("UNIQ_KEY", "U")][..], &half, &delayed, &timed]
         .iter()
         .map(|properties| send(&broker, "Orders", 1, properties))
         .collect();
