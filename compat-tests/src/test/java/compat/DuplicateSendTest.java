@@ -8,6 +8,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 /**
  * A stock producer whose answers are lost sends again. With {@code duplicateSendWindowMs}, which only our broker has, the
@@ -36,13 +37,23 @@ class DuplicateSendTest extends CompatTest {
 
     @Test
     void aRepeatedSendIsStoredTwiceWithoutTheWindow() throws Exception {
-        assertEquals(2 * MESSAGES, storedWhenFirstAnswersAreLost());
+        assertStoredTwice(storedWhenFirstAnswersAreLost());
     }
 
     @Test
     void aRepeatedSendIsStoredOnceWithinTheWindow() throws Exception {
         current = remembering;
-        assertEquals(Kind.broker() == Kind.RUST ? MESSAGES : 2 * MESSAGES, storedWhenFirstAnswersAreLost());
+        long stored = storedWhenFirstAnswersAreLost();
+        if (Kind.broker() == Kind.RUST) {
+            assertEquals(MESSAGES, stored);
+        } else {
+            assertStoredTwice(stored);
+        }
+    }
+
+    /** A send whose answer is only late, on a busy machine, is repeated once more. */
+    private static void assertStoredTwice(long stored) {
+        assertTrue(stored >= 2 * MESSAGES, () -> "stored " + stored);
     }
 
     /** How many messages are stored when the answer to each first send is lost. */
