@@ -33,7 +33,7 @@ pub mod registry;
 pub mod routes;
 pub mod running;
 pub mod services;
-mod static_topic;
+pub mod static_topic;
 pub mod stats;
 pub mod timer;
 pub mod transaction;

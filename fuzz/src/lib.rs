@@ -5,6 +5,12 @@
 //!                      └─> libfuzzer/         guided by coverage on nightly: scripts/fuzz
 //! ```
 //!
+//! | file       | bytes                                                                        |
+//! |------------|------------------------------------------------------------------------------|
+//! | `lib`      | frames, headers, bodies, records, handles, filters, and what lies in topics of the broker's own |
+//! | `messages` | property strings: as producers send them, and as the broker's own topics hold them |
+//! | `tables`   | small files, entries of queues, and what operators change                    |
+//!
 //! A target must return whatever it is given. What was understood must also be written stably: the bytes written for a value
 //! decode to the same value.
 
@@ -45,10 +51,18 @@ use store::record::encode::{RecordStyle, encode};
 use store::record::{Record, decode};
 use store::timer::TimerUnit;
 
+mod messages;
+mod tables;
+
 #[path = "../../remoting/tests/tables/bodies.rs"]
 pub mod bodies;
 #[path = "../../remoting/tests/tables/headers.rs"]
 pub mod headers;
+
+pub use messages::{delayed_message, half_message, light_queues, message_id, send_properties, timer_message};
+pub use tables::{
+    attributes, deleted_topics, kv_config, namesrv_config, order_changes, queue_entry, queue_mapping,
+};
 
 /// A target: panics when it finds a bug.
 pub type Target = fn(&[u8]);
@@ -72,6 +86,19 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("timer_unit", timer_unit),
     ("queues_note", queues_note),
     ("topic_changes", topic_changes),
+    ("send_properties", send_properties),
+    ("half_message", half_message),
+    ("timer_message", timer_message),
+    ("delayed_message", delayed_message),
+    ("light_queues", light_queues),
+    ("message_id", message_id),
+    ("deleted_topics", deleted_topics),
+    ("queue_entry", queue_entry),
+    ("namesrv_config", namesrv_config),
+    ("kv_config", kv_config),
+    ("attributes", attributes),
+    ("order_changes", order_changes),
+    ("queue_mapping", queue_mapping),
 ];
 
 /// A frame without its length word, in either dialect.
@@ -440,28 +467,9 @@ pub fn pop_records(data: &[u8]) {
 }
 
 fn revive_record(tag: &str, body: &[u8]) -> Option<ReviveRecord> {
-    let host = "127.0.0.1:1".parse().expect("an address");
     let properties = format!("TAGS\u{1}{tag}\u{2}");
-    let message = Message {
-        topic: "rmq_sys_REVIVE_LOG_C",
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 0,
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        properties: &properties,
-        body,
-    };
-    let style = RecordStyle {
-        version_by_topic_length: true,
-        append_property_crc: false,
-    };
-    let mut bytes = Vec::new();
-    encode(&message, style, &mut bytes);
-    ReviveRecord::parse(&decode(&bytes).expect("what we write is a record"))
+    let message = messages::message("rmq_sys_REVIVE_LOG_C", &properties, body);
+    ReviveRecord::parse(&messages::stored(&message))
 }
 
 /// The body of an op message: which half messages are over.

@@ -7,23 +7,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use broker::pop::handle::PopHandle;
+use broker::registry::order_log::{self, BatchChange};
 use broker::registry::persist::whole_lines;
 use broker::registry::topics::SavedChange;
 use bytes::Bytes;
+use common::message::id::parse_offset_msg_id;
+use common::names;
 use fuzz_targets::bodies::CLASSES;
 use fuzz_targets::headers::HEADERS;
-use remoting::body::{TopicConfig, fastjson};
+use remoting::body::{OrderInfo, TopicConfig, fastjson};
 use remoting::frame::Frame;
 use remoting::request::OutgoingRequest;
 use serde_json::Value;
-use store::PhysicalOffset;
 use store::queue_note::rewrite_topics;
 use store::timer::{TimerUnit, UnitKind, topic_hash};
+use store::{PhysicalOffset, QueueKind, rewrite_entry};
 
 const VECTORS: &str = include_str!("../../remoting/tests/data/vectors.json");
 const BODY_SHAPES: &str = include_str!("../../remoting/tests/data/body-shapes.txt");
 const HEADER_FIELDS: &str = include_str!("../../remoting/tests/data/header-fields.txt");
 const SQL92_VECTORS: &str = include_str!("../../broker/tests/data/sql92-vectors.txt");
+const TRANSACTIONS: &str = include_str!("../../broker/tests/data/java-transactions/records.txt");
 const BROKER_CONFIG: &str = include_str!("../../broker/src/config/reference-5.5.0.properties");
 
 /// Files of a Java broker in the order of the registry target.
@@ -93,6 +97,12 @@ fn bodies(corpus: &mut Corpus) {
         match name {
             "RegisterBrokerBody" => {
                 corpus.insert(format!("register_broker/{name}"), chosen(0, json.as_bytes()));
+            }
+            "SubscriptionGroupWrapper" => {
+                corpus.insert(format!("registry/{name}"), chosen(1, json.as_bytes()));
+            }
+            "ConsumerOffsetSerializeWrapper" => {
+                corpus.insert(format!("registry/{name}"), chosen(2, json.as_bytes()));
             }
             "TopicQueueMappingSerializeWrapper" => {
                 corpus.insert(format!("registry/{name}"), chosen(6, json.as_bytes()));
@@ -301,6 +311,207 @@ fn small_files(corpus: &mut Corpus) {
     corpus.insert("topic_changes/put-and-removed".to_owned(), lines);
 }
 
+/// Half messages and op messages of a Java broker.
+fn transactions(corpus: &mut Corpus) {
+    for line in TRANSACTIONS.lines() {
+        let (at, hex) = line.split_once(' ').expect("a place and more");
+        let record = bytes(hex.rsplit(' ').next().expect("the bytes come last"));
+        let record = store::record::decode(&record).expect("a record");
+        match record.topic {
+            names::TRANS_HALF_TOPIC => {
+                corpus.insert(format!("half_message/{at}"), record.properties.into());
+            }
+            names::TRANS_OP_HALF_TOPIC => {
+                corpus.insert(format!("op_message/{at}"), record.body.to_vec());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Properties as producers send them, and as the broker's own topics hold them.
+fn stored_properties(corpus: &mut Corpus) {
+    let text = |pairs: &[(&str, &str)]| -> Vec<u8> {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| format!("{name}\u{1}{value}\u{2}"));
+        pairs.collect::<String>().into_bytes()
+    };
+    let (id, place) = (
+        "7F0000010001070DEA4E0000000A0000",
+        [("REAL_TOPIC", "Orders"), ("REAL_QID", "5")],
+    );
+    let key = ("UNIQ_KEY", id);
+    let sent: [(&str, &[(&str, &str)]); 6] = [
+        (
+            "usual",
+            &[("TAGS", "TagA"), ("KEYS", "k1 k2"), key, ("WAIT", "true")],
+        ),
+        (
+            "delayed",
+            &[key, ("DELAY", "3"), ("WAIT", "false"), ("CLUSTER", "c")],
+        ),
+        (
+            "timed",
+            &[
+                key,
+                ("TIMER_DELAY_SEC", "60"),
+                ("TIMER_DELIVER_MS", "1764054000000"),
+            ],
+        ),
+        ("half", &[key, ("TRAN_MSG", "true"), ("PGROUP", "g")]),
+        (
+            "light",
+            &[
+                key,
+                ("__LITE_TOPIC", "l"),
+                ("_SYS_MSG_PRIORITY_", "4"),
+                ("__SHARDINGKEY", "s"),
+            ],
+        ),
+        (
+            "popped",
+            &[
+                key,
+                ("POP_CK", "100 1764054000000 60000 3 1 broker-a 2 101"),
+                ("MSG_REGION", "R"),
+                ("TRACE_ON", "true"),
+            ],
+        ),
+    ];
+    for (number, (name, pairs)) in sent.into_iter().enumerate() {
+        corpus.insert(
+            format!("send_properties/{name}"),
+            chosen(1 << number, &text(pairs)),
+        );
+    }
+    let timed: [(&str, &[(&str, &str)]); 3] = [
+        (
+            "usual",
+            &[("TIMER_OUT_MS", "1764054000000"), ("TIMER_DELAY_MS", "5000")],
+        ),
+        (
+            "rolled",
+            &[
+                ("TIMER_OUT_MS", "1764054000000"),
+                ("TIMER_ROLL_TIMES", "2"),
+                ("TIMER_DELIVER_MS", "1764054000500"),
+            ],
+        ),
+        (
+            "recall",
+            &[
+                ("TIMER_OUT_MS", "1764054000000"),
+                ("TIMER_DEL_UNIQKEY", "Orders+K"),
+                ("TIMER_ENQUEUE_MS", "1"),
+            ],
+        ),
+    ];
+    for (name, pairs) in timed {
+        let pairs = [&place[..], &[key], pairs].concat();
+        corpus.insert(format!("timer_message/{name}"), text(&pairs));
+    }
+    let delayed = [&[key, ("DELAY", "3")][..], &place, &[("__CRC32#", "0123456789")]].concat();
+    corpus.insert("delayed_message/usual".to_owned(), text(&delayed[..4]));
+    corpus.insert("delayed_message/checksum".to_owned(), text(&delayed));
+    let queues = "%LMQ%$Orders$l1,%LMQ%plain,Orders\u{0}0,17,9223372036854775807";
+    corpus.insert("light_queues/three".to_owned(), queues.into());
+    for (name, text) in [
+        ("ipv4", "7F000001000049DF000000000003A47A"),
+        ("ipv6", "20010DB800000000000000000000000100002A9F0000000000000007"),
+    ] {
+        corpus.insert(format!("message_id/{name}"), text.into());
+    }
+}
+
+/// Small files and what is changed in tables.
+fn tables(corpus: &mut Corpus) {
+    corpus.insert(
+        "deleted_topics/two".to_owned(),
+        b"100 T\n18446744073709551615 %RETRY%a b\n".to_vec(),
+    );
+    let simple = [
+        &(1_u64 << 33).to_be_bytes()[..],
+        &300_u32.to_be_bytes(),
+        &(-5_i64).to_be_bytes(),
+    ]
+    .concat();
+    let batch = [
+        &simple[..],
+        &[0; 8],
+        &17_u64.to_be_bytes(),
+        &[0, 4, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0],
+    ]
+    .concat();
+    corpus.insert("queue_entry/simple".to_owned(), chosen(0, &simple));
+    corpus.insert("queue_entry/batch".to_owned(), chosen(1, &batch));
+
+    let config = "listenPort=9877\nkvConfigPath=/data/kvConfig.json\nscanNotActiveBrokerInterval=5000\norderMessageEnable=true\n\
+        bindAddress=0.0.0.0\nmetricsExporterType=PROM\nmetricsPromExporterPort=5557\nserverWorkerThreads=8\nsupportActingMastr=true\n";
+    corpus.insert("namesrv_config/usual".to_owned(), config.into());
+    let table = r#"{"configTable":{"ORDER_TOPIC_CONFIG":{"TopicA":"broker-a:4;broker-b:8"},"ns":{"key":"a\"b\u00e9","other":""}}}"#;
+    corpus.insert("kv_config/usual".to_owned(), table.into());
+    for (name, choice, text) in [
+        (
+            "topic",
+            0,
+            "+message.type=FIFO,+queue.type=SimpleCQ,+reserve.time=5\0+message.type=NORMAL,-reserve.time",
+        ),
+        (
+            "group",
+            1,
+            "+priority.factor=50,+lite.bind.topic=T\0+lite.sub.reset.offset.exclusive=true,-lite.bind.topic",
+        ),
+    ] {
+        corpus.insert(format!("attributes/{name}"), chosen(choice, text.as_bytes()));
+    }
+
+    let change = |batch, offset| BatchChange {
+        time_ms: 1_764_054_000_000,
+        topic: "Orders".to_owned(),
+        group: "g".to_owned(),
+        queue_id: 2,
+        batch,
+        offset,
+    };
+    let batch = OrderInfo {
+        attempt_id: Some("a".to_owned()),
+        commit_offset_bit: 2,
+        invisible_time_ms: Some(60_000),
+        last_consume_timestamp_ms: 1_764_054_000_000,
+        offset_list: vec![5, 1, 4],
+        offset_consumed_count: Some([(5, 1)].into()),
+        offset_next_visible_time: Some([(6, 1_764_054_010_000)].into()),
+        pop_time_ms: 1_764_053_990_000,
+    };
+    let lines = [change(Some(batch), Some(7)), change(None, None)].map(|change| {
+        let mut line = fastjson::to_vec(&change).expect("a change is JSON");
+        line.push(b'\n');
+        line
+    });
+    corpus.insert("order_changes/popped-and-forgotten".to_owned(), lines.concat());
+
+    let mapping = |epoch: i64, places: &str| {
+        format!(
+            r#"{{"bname":"b","epoch":{epoch},"hostedQueues":{{0:[{places}]}},"scope":"__global__","topic":"T","totalQueues":1}}"#
+        )
+    };
+    let place = |generation: i32, broker: &str, logical: i64, end: i64| {
+        format!(
+            r#"{{"bname":"{broker}","endOffset":{end},"gen":{generation},"logicOffset":{logical},"queueId":3,"startOffset":0,"timeOfEnd":-1,"timeOfStart":-1}}"#
+        )
+    };
+    let first = mapping(1, &place(0, "a", 0, -1));
+    let moved = mapping(
+        2,
+        &format!("{},{}", place(0, "a", 0, 100), place(1, "b", 1_000, -1)),
+    );
+    corpus.insert(
+        "queue_mapping/moved".to_owned(),
+        format!("{first}\n{moved}\n").into(),
+    );
+}
+
 fn corpus() -> Corpus {
     let mut corpus = Corpus::new();
     from_vectors(&mut corpus);
@@ -312,6 +523,9 @@ fn corpus() -> Corpus {
     handles(&mut corpus);
     system_records(&mut corpus);
     small_files(&mut corpus);
+    transactions(&mut corpus);
+    stored_properties(&mut corpus);
+    tables(&mut corpus);
     corpus
 }
 
@@ -352,6 +566,21 @@ fn whole_inputs_of_the_corpus_are_understood() {
             ("pop_handle", _) => PopHandle::parse(&String::from_utf8_lossy(&input)).is_ok(),
             ("timer_unit", _) => TimerUnit::decode(&input).is_some(),
             ("queues_note", _) => rewrite_topics(&input).is_some(),
+            ("queue_entry", _) => {
+                let kind = [QueueKind::Simple, QueueKind::Batch][usize::from(input[0])];
+                rewrite_entry(kind, &input[1..]).is_some()
+            }
+            ("half_message", _) => input.windows(8).any(|part| part == b"REAL_QID"),
+            ("kv_config", _) => namesrv::kv_config::decode(&input).is_ok_and(|table| table.len() == 2),
+            ("namesrv_config", _) => {
+                let mut config = namesrv::config::Config::default();
+                config.read(&String::from_utf8_lossy(&input)).is_ok()
+                    && config.check().is_ok()
+                    && config.warnings().len() == 1
+            }
+            ("deleted_topics", _) => store::deleted_topics::decode(&input).len() == 2,
+            ("message_id", _) => parse_offset_msg_id(&String::from_utf8_lossy(&input)).is_ok(),
+            ("order_changes", _) => order_log::changes(&input).count() == 2,
             ("topic_changes", _) => whole_lines::<SavedChange>(&input).len() == 2,
             ("registry", _) => fastjson::Value::parse(&String::from_utf8_lossy(&input[1..])).is_ok(),
             _ => true,

@@ -1,6 +1,6 @@
 //! Every target against inputs mutated from the corpus, on stable Rust and from a printed seed.
 //!
-//! `FUZZ_EXECUTIONS` sets how many inputs each target gets, `FUZZ_SEED` repeats a run.
+//! `FUZZ_EXECUTIONS` sets how many inputs each target gets, `FUZZ_SEED` repeats a run, `FUZZ_TARGET` chooses one target.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -165,10 +165,14 @@ fn every_target_survives_random_and_mutated_input() {
     let executions = from_environment("FUZZ_EXECUTIONS", EXECUTIONS);
     let seed = from_environment("FUZZ_SEED", SEED);
     println!("seed {seed}");
+    let only = std::env::var("FUZZ_TARGET").ok();
+    let is_chosen = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    let targets: Vec<_> = TARGETS.iter().filter(|(name, _)| is_chosen(name)).collect();
+    assert!(!targets.is_empty(), "no target is called {only:?}");
     let next = AtomicUsize::new(0);
     let work = || {
         let mut crashes = Vec::new();
-        while let Some((name, target)) = TARGETS.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some((name, target)) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
             crashes.extend(run(name, *target, executions, seed).err());
         }
         crashes

@@ -177,17 +177,25 @@ impl Config {
             path: path.into(),
             source,
         })?;
+        let text = String::from_utf8_lossy(&bytes);
         let mut config = Config::default();
-        for (key, value) in parse_properties(&String::from_utf8_lossy(&bytes)) {
-            config
-                .set_from_file(&key, &value)
-                .map_err(|cause| ConfigError::Value {
-                    path: path.into(),
-                    cause,
-                })?;
-        }
+        config.read(&text).map_err(|cause| ConfigError::Value {
+            path: path.into(),
+            cause,
+        })?;
         config.namesrv.config_store_path = path.display().to_string();
         Ok(config)
+    }
+
+    /// Takes over the keys in the text of a properties file.
+    ///
+    /// # Errors
+    /// When a key has a value it cannot take; those before it are taken over.
+    pub fn read(&mut self, text: &str) -> Result<(), PropertyError> {
+        for (key, value) in parse_properties(text) {
+            self.set_from_file(&key, &value)?;
+        }
+        Ok(())
     }
 
     /// Each group takes the keys it knows; some keys belong to two.

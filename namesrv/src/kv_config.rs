@@ -9,6 +9,7 @@
 //!
 //! Reference: `KVConfigManager`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,8 @@ use tracing::info;
 /// travel in the answer to every registration.
 const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
 
-type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
+/// The keys and values of each namespace.
+pub type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -76,8 +78,23 @@ pub enum KvChangeError {
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
-struct KvConfigFile {
-    config_table: Namespaces,
+struct KvConfigFile<'a> {
+    config_table: Cow<'a, Namespaces>,
+}
+
+/// Reads what a file holds.
+///
+/// # Errors
+/// When it is no JSON of the form above.
+pub fn decode(text: &[u8]) -> serde_json::Result<Namespaces> {
+    serde_json::from_slice(text).map(|file: KvConfigFile<'_>| file.config_table.into_owned())
+}
+
+/// What a file with this table holds.
+pub fn encode(table: &Namespaces) -> String {
+    let config_table = Cow::Borrowed(table);
+    let file = KvConfigFile { config_table };
+    serde_json::to_string(&file).expect("a map of strings is always JSON")
 }
 
 /// The file, or its backup when the file itself is missing or blank.
@@ -100,17 +117,17 @@ impl KvConfig {
             source,
         })?;
         let file_bytes = text.as_ref().map_or(0, Vec::len);
-        let file: KvConfigFile = match text {
-            Some(text) => serde_json::from_slice(&text).map_err(|source| KvOpenError::Damaged {
+        let table = match text {
+            Some(text) => decode(&text).map_err(|source| KvOpenError::Damaged {
                 path: path.into(),
                 source,
             })?,
-            None => KvConfigFile::default(),
+            None => Namespaces::default(),
         };
         Ok(KvConfig {
             path: path.into(),
             writing: Mutex::new(file_bytes),
-            table: RwLock::new(file.config_table),
+            table: RwLock::new(table),
         })
     }
 
@@ -153,10 +170,9 @@ impl KvConfig {
 
     fn change(&self, edit: impl FnOnce(&mut Namespaces)) -> Result<(), KvChangeError> {
         let mut file_bytes = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut config_table = self.read(Namespaces::clone);
-        edit(&mut config_table);
-        let file = KvConfigFile { config_table };
-        let text = serde_json::to_string(&file).expect("a map of strings is always JSON");
+        let mut table = self.read(Namespaces::clone);
+        edit(&mut table);
+        let text = encode(&table);
         let size_bytes = text.len();
         // A longer file can come from elsewhere; then it may still shrink.
         if size_bytes > MAX_FILE_BYTES && size_bytes > *file_bytes {
@@ -167,7 +183,7 @@ impl KvConfig {
             cause,
         })?;
         *file_bytes = size_bytes;
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = file.config_table;
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
         Ok(())
     }
 

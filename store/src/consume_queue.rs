@@ -1108,6 +1108,22 @@ fn decode_entry(kind: QueueKind, bytes: &[u8], position: u64) -> Option<QueueEnt
     })
 }
 
+/// Reads an entry and writes it again, without the fields that nothing reads; `None` when there is none.
+pub fn rewrite_entry(kind: QueueKind, bytes: &[u8]) -> Option<Vec<u8>> {
+    let entry = decode_entry(kind, bytes, 0)?;
+    Some(match kind {
+        QueueKind::Simple => encode_simple(&entry).to_vec(),
+        QueueKind::Batch => {
+            let store_timestamp_ms = 0;
+            encode_batch(&NewEntry {
+                entry,
+                store_timestamp_ms,
+            })
+            .to_vec()
+        }
+    })
+}
+
 fn entry_number(kind: QueueKind, bytes: &[u8], number: usize, file_start: u64) -> Option<QueueEntry> {
     let at = number * kind.entry_bytes();
     decode_entry(

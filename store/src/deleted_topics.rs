@@ -26,14 +26,7 @@ pub struct DeletedTopics {
 impl DeletedTopics {
     /// Reads the list.
     pub fn load(disk: &Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
-        let bytes = disk.read(&path)?.unwrap_or_default();
-        let ends: BTreeMap<String, u64> = String::from_utf8_lossy(&bytes)
-            .lines()
-            .filter_map(|line| {
-                let (end, topic) = line.split_once(' ')?;
-                Some((topic.to_owned(), end.parse().ok()?))
-            })
-            .collect();
+        let ends = decode(&disk.read(&path)?.unwrap_or_default());
         Ok(Self {
             disk: Arc::clone(disk),
             path,
@@ -91,17 +84,33 @@ impl DeletedTopics {
     }
 
     fn write(&self, ends: &BTreeMap<String, u64>) -> io::Result<()> {
-        let mut lines: Vec<String> = ends
-            .iter()
-            .map(|(topic, end)| format!("{end} {topic}\n"))
-            .collect();
-        lines.sort_unstable();
-        self.disk.write(&self.path, lines.concat().as_bytes())
+        self.disk.write(&self.path, encode(ends).as_bytes())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Topics and ends of a list; lines that make no sense are passed over.
+pub fn decode(list: &[u8]) -> BTreeMap<String, u64> {
+    String::from_utf8_lossy(list)
+        .split('\n')
+        .filter_map(|line| {
+            let (end, topic) = line.split_once(' ')?;
+            Some((topic.to_owned(), end.parse().ok()?))
+        })
+        .collect()
+}
+
+/// The list of these topics and ends.
+pub fn encode(ends: &BTreeMap<String, u64>) -> String {
+    let mut lines: Vec<String> = ends
+        .iter()
+        .map(|(topic, end)| format!("{end} {topic}\n"))
+        .collect();
+    lines.sort_unstable();
+    lines.concat()
 }
 
 #[cfg(test)]

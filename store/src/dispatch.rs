@@ -343,7 +343,7 @@ impl Derived {
 }
 
 /// The names of INNER_MULTI_DISPATCH with the offsets of INNER_MULTI_QUEUE_OFFSET.
-pub(crate) fn further_queues<'a>(
+pub fn further_queues<'a>(
     names: Option<&'a str>,
     offsets: Option<&'a str>,
 ) -> impl Iterator<Item = (&'a str, u64)> {

@@ -229,7 +229,9 @@ impl IndexFile {
     /// Whether a message between the two times may be in the file.
     fn meets(&self, begin_ms: i64, end_ms: i64) -> bool {
         // Of a repaired file only the second in which it ends is known.
-        !self.is_empty() && begin_ms <= self.end_time_ms() + 999 && end_ms >= self.begin_time_ms()
+        !self.is_empty()
+            && begin_ms <= self.end_time_ms().saturating_add(999)
+            && end_ms >= self.begin_time_ms()
     }
 
     /// Follows the chain of a key, newest first.
@@ -239,11 +241,12 @@ impl IndexFile {
         while number != 0 && found.len() < max {
             let entry = self.entry(number);
             // Times are kept in whole seconds: what is searched for is widened by as much, so that nothing is missed.
-            let time_ms = begin_time_ms + i64::from(entry.seconds) * 1000;
-            if entry.key_hash == key_hash && time_ms + 999 >= begin_ms && time_ms <= end_ms {
+            let time_ms = begin_time_ms.saturating_add(i64::from(entry.seconds) * 1000);
+            let second_ends_ms = time_ms.saturating_add(999);
+            if entry.key_hash == key_hash && second_ends_ms >= begin_ms && time_ms <= end_ms {
                 found.push(entry.physical_offset);
             }
-            if entry.before >= number || time_ms + 999 < begin_ms {
+            if entry.before >= number || second_ends_ms < begin_ms {
                 return;
             }
             number = entry.before;
@@ -379,7 +382,9 @@ impl IndexFile {
             let is_header_of_last = self.end_physical() == last.physical_offset;
             if !is_header_of_last {
                 // Only the second is known.
-                let end_time_ms = self.begin_time_ms() + i64::from(last.seconds) * 1000;
+                let end_time_ms = self
+                    .begin_time_ms()
+                    .saturating_add(i64::from(last.seconds) * 1000);
                 self.end_time_ms.store(end_time_ms, Ordering::Release);
                 self.end_physical.store(last.physical_offset, Ordering::Release);
             }
@@ -769,7 +774,7 @@ fn seconds_since(begin_time_ms: i64, time_ms: i64) -> u32 {
     if begin_time_ms <= 0 {
         return 0;
     }
-    let seconds = (time_ms - begin_time_ms) / 1000;
+    let seconds = time_ms.saturating_sub(begin_time_ms) / 1000;
     u32::try_from(seconds.clamp(0, i64::from(i32::MAX))).unwrap_or(0)
 }
 

@@ -46,7 +46,7 @@ mod commit_log;
 pub mod config;
 mod consume_queue;
 mod consume_queues;
-mod deleted_topics;
+pub mod deleted_topics;
 pub mod disk;
 pub mod dispatch;
 mod estimate;
@@ -73,6 +73,7 @@ pub mod store;
 pub mod timer;
 
 pub use config::{BrokerRole, FlushDiskType, MessageStoreConfig};
+pub use consume_queue::rewrite_entry;
 pub use disk::{Disk, RealDisk};
 pub use dispatch::{Arrival, ArrivalListener, NoArrivals, QueueKind};
 pub use flush::{FlushError, FlushWaiter};

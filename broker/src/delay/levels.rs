@@ -298,7 +298,7 @@ fn deliver(store: &Store, stats: &BrokerStats, entry: &QueueEntry) -> Result<(),
 /// The message as it is to be put into its own topic; `None` when its properties do not say where that is.
 ///
 /// A half message here would be one that was never committed. Reference: `messageTimeUp`.
-fn restore<'a>(record: &Record<'a>) -> Option<Message<'a>> {
+pub fn restore<'a>(record: &Record<'a>) -> Option<Message<'a>> {
     let topic = record
         .property(name::REAL_TOPIC)
         .filter(|topic| *topic != names::TRANS_HALF_TOPIC)?;

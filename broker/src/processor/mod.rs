@@ -20,7 +20,7 @@
 //! ```
 
 pub(crate) mod ack_message;
-pub(crate) mod admin;
+pub mod admin;
 pub mod batch_body;
 pub(crate) mod change_invisible_time;
 pub(crate) mod client_manage;
@@ -48,7 +48,7 @@ pub(crate) mod refusals;
 pub(crate) mod reply_message;
 pub(crate) mod send_back;
 pub(crate) mod send_message;
-pub(crate) mod send_properties;
+pub mod send_properties;
 pub(crate) mod send_target;
 pub(crate) mod when_flushed;
 

@@ -15,38 +15,53 @@ use crate::metrics::traffic::MessageType;
 
 /// A value that the broker must act on and cannot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PropertyFault {
+pub enum PropertyFault {
+    /// It should be a number.
     #[error("property {name} is not a number: '{value}'")]
-    NotANumber { name: &'static str, value: String },
+    NotANumber {
+        /// Of which property.
+        name: &'static str,
+        /// The value, or its beginning.
+        value: String,
+    },
 }
 
 /// What the broker must know of a message's properties.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SendProperties<'a> {
+pub struct SendProperties<'a> {
     text: &'a str,
     /// Whether `text` holds a property that [`Changes`] may have to take out.
     has_removable: bool,
-    pub(crate) uniq_key: Option<&'a str>,
-    pub(crate) keys: Option<&'a str>,
-    pub(crate) lite_topic: Option<&'a str>,
+    /// The key of this message alone.
+    pub uniq_key: Option<&'a str>,
+    /// The keys it is found by, as sent.
+    pub keys: Option<&'a str>,
+    /// The light topic it is for.
+    pub lite_topic: Option<&'a str>,
     /// The sender accepts an answer before the message is on disk.
-    pub(crate) no_wait: bool,
-    pub(crate) delay_level: i32,
-    pub(crate) timer: Option<Timer>,
+    pub no_wait: bool,
+    /// 0 for none.
+    pub delay_level: i32,
+    /// When it is wanted, unless there is a delay level.
+    pub timer: Option<Timer>,
     /// The message comes back from the timer: its delivery time has been dealt with.
-    pub(crate) timer_done: bool,
-    pub(crate) cancels_timer: bool,
-    pub(crate) transaction_prepared: bool,
+    pub timer_done: bool,
+    /// It takes back a message that waits in the timer.
+    pub cancels_timer: bool,
+    /// It is a half message.
+    pub transaction_prepared: bool,
     has_sharding_key: bool,
     has_priority: bool,
     priority: Option<i32>,
-    pub(crate) has_inner_num: bool,
-    pub(crate) has_multi_dispatch: bool,
+    /// It claims to be an inner batch.
+    pub has_inner_num: bool,
+    /// It names light message queues itself.
+    pub has_multi_dispatch: bool,
 }
 
 /// When a message with an arbitrary delivery time is wanted, before the broker's clock is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Timer {
+pub enum Timer {
     /// This long after it was sent.
     DelayMs(i64),
     /// At this wall time.
@@ -55,7 +70,7 @@ pub(crate) enum Timer {
 
 impl Timer {
     /// The wanted delivery time.
-    pub(crate) fn deliver_at_ms(self, now_ms: i64) -> i64 {
+    pub fn deliver_at_ms(self, now_ms: i64) -> i64 {
         match self {
             Timer::DelayMs(delay_ms) => now_ms.saturating_add(delay_ms),
             Timer::DeliverMs(at_ms) => at_ms,
@@ -65,25 +80,29 @@ impl Timer {
 
 /// How the stored properties differ from the sent ones.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Changes<'a> {
-    pub(crate) region_id: &'a str,
-    pub(crate) trace_on: bool,
+pub struct Changes<'a> {
+    /// The broker's region.
+    pub region_id: &'a str,
+    /// Whether the broker's clients are to trace messages.
+    pub trace_on: bool,
     /// The cluster's name; not stored for the messages of a batch.
-    pub(crate) cluster: Option<&'a str>,
+    pub cluster: Option<&'a str>,
     /// A key made by the broker, because the producer gave none.
-    pub(crate) new_uniq_key: Option<&'a str>,
+    pub new_uniq_key: Option<&'a str>,
     /// Another delay level than the sent one.
-    pub(crate) delay_level: Option<i32>,
+    pub delay_level: Option<i32>,
     /// The light queue to dispatch to as well.
-    pub(crate) multi_dispatch: Option<&'a str>,
+    pub multi_dispatch: Option<&'a str>,
     /// Where the message goes after its delay, or when it is committed.
-    pub(crate) real_destination: Option<(&'a str, i32)>,
+    pub real_destination: Option<(&'a str, i32)>,
     /// The unique key again, of a half message.
-    pub(crate) transaction_id: Option<&'a str>,
+    pub transaction_id: Option<&'a str>,
     /// The slot in which the message waits for its delivery time.
-    pub(crate) timer_out_ms: Option<i64>,
-    pub(crate) drop_priority: bool,
-    pub(crate) drop_timer: bool,
+    pub timer_out_ms: Option<i64>,
+    /// Takes the priority out.
+    pub drop_priority: bool,
+    /// Takes the wanted delivery time out.
+    pub drop_timer: bool,
 }
 
 impl<'a> SendProperties<'a> {
@@ -101,7 +120,7 @@ impl<'a> SendProperties<'a> {
     }
 
     /// Reads the properties, each once.
-    pub(crate) fn scan(text: &'a str) -> Result<Self, PropertyFault> {
+    pub fn scan(text: &'a str) -> Result<Self, PropertyFault> {
         let mut found = SendProperties {
             text,
             ..Self::default()
@@ -147,7 +166,7 @@ impl<'a> SendProperties<'a> {
     /// The queue that a priority asks for, if this message may have one: the types exclude each other.
     ///
     /// Reference: `TopicMessageType.parseFromMessageProperty`.
-    pub(crate) fn priority(&self) -> Option<i32> {
+    pub fn priority(&self) -> Option<i32> {
         let other_type = self.transaction_prepared
             || self.delay_level != 0
             || self.timer.is_some()
@@ -156,12 +175,12 @@ impl<'a> SendProperties<'a> {
     }
 
     /// Whether the producer gave a priority that counts for nothing.
-    pub(crate) fn has_void_priority(&self) -> bool {
+    pub fn has_void_priority(&self) -> bool {
         self.has_priority && self.priority.is_some_and(|priority| priority >= 0) && self.priority().is_none()
     }
 
     /// The text to store.
-    pub(crate) fn encode(&self, changes: &Changes<'_>) -> String {
+    pub fn encode(&self, changes: &Changes<'_>) -> String {
         let mut text = String::with_capacity(self.text.len() + changes.capacity());
         if self.has_removable {
             for (name, value) in properties::iter(self.text).filter(|(name, _)| !changes.removes(name)) {

@@ -19,7 +19,7 @@ pub mod consumer_offsets;
 pub mod delay_offsets;
 pub mod groups;
 pub mod order_info;
-mod order_log;
+pub mod order_log;
 pub mod persist;
 pub mod queue_mappings;
 pub mod request_modes;

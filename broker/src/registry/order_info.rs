@@ -299,7 +299,7 @@ impl ConsumerOrderInfo {
         self.change(queue, |batch| {
             if batch.pop_time_ms == pop_time_ms {
                 let counts = batch.offset_consumed_count.iter_mut().flatten();
-                counts.for_each(|(_, count)| *count = (*count - 1).max(0));
+                counts.for_each(|(_, count)| *count = count.saturating_sub(1).max(0));
                 batch.offset_next_visible_time = None;
                 batch.invisible_time_ms = Some(next_visible_ms.saturating_sub(pop_time_ms));
             }
@@ -349,7 +349,7 @@ impl ConsumerOrderInfo {
             let limit = limits.get(key).copied().unwrap_or(i32::MAX);
             let before = queues.len();
             queues.retain(|queue_id, batch| {
-                *queue_id < limit && now_ms - batch.last_consume_timestamp_ms <= IDLE_LIMIT_MS
+                *queue_id < limit && now_ms.saturating_sub(batch.last_consume_timestamp_ms) <= IDLE_LIMIT_MS
             });
             cleaned |= queues.len() != before;
             !queues.is_empty()

@@ -18,12 +18,15 @@ use remoting::body::{OrderInfo, fastjson};
 use serde::{Deserialize, Serialize};
 
 /// What has become of the last batch of a queue.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct BatchChange {
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchChange {
     /// When, ms.
     pub time_ms: i64,
+    /// The topic.
     pub topic: String,
+    /// The group.
     pub group: String,
+    /// The queue.
     pub queue_id: i32,
     /// The batch; none when it was forgotten.
     pub batch: Option<OrderInfo>,
@@ -69,8 +72,7 @@ impl OrderLog {
             has_older: older.is_some(),
         };
         let texts = [older, newer].map(Option::unwrap_or_default);
-        let lines = texts.iter().flat_map(|text| text.split(|byte| *byte == b'\n'));
-        Ok(lines.filter_map(|line| fastjson::from_slice(line).ok()).collect())
+        Ok(texts.iter().flat_map(|text| changes(text)).collect())
     }
 
     /// Appends a line.
@@ -112,4 +114,11 @@ impl OrderLog {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// The changes in these lines; what is none is passed over.
+pub fn changes(lines: &[u8]) -> impl Iterator<Item = BatchChange> {
+    lines
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| fastjson::from_slice(line).ok())
 }

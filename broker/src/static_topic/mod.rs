@@ -21,8 +21,8 @@
 
 pub(crate) mod offsets;
 pub(crate) mod peers;
-pub(crate) mod pull;
-pub(crate) mod queue;
+pub mod pull;
+pub mod queue;
 
 use std::sync::Arc;
 

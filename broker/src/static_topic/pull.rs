@@ -21,7 +21,7 @@ use super::refused_by;
 
 /// A pull of a logical queue at one of its places.
 #[derive(Clone, Debug)]
-pub(crate) struct PlacedPull {
+pub struct PlacedPull {
     queue: LogicalQueue,
     place: LogicQueueMappingItem,
     /// Where the pull begins, as the place numbers it.
@@ -30,16 +30,20 @@ pub(crate) struct PlacedPull {
 
 /// The code and the offsets of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pulled {
-    pub(crate) code: i32,
-    pub(crate) next_begin_offset: i64,
-    pub(crate) min_offset: i64,
-    pub(crate) max_offset: i64,
+pub struct Pulled {
+    /// The response code.
+    pub code: i32,
+    /// Where the consumer goes on.
+    pub next_begin_offset: i64,
+    /// The first message.
+    pub min_offset: i64,
+    /// After the last message.
+    pub max_offset: i64,
 }
 
 impl PlacedPull {
     /// Finds the place, and makes `header` a pull of the place's own queue, with what it commits.
-    pub(crate) fn rewrite(queue: LogicalQueue, header: &mut PullMessageRequestHeader<'_>) -> Self {
+    pub fn rewrite(queue: LogicalQueue, header: &mut PullMessageRequestHeader<'_>) -> Self {
         let place = queue.place_of(header.queue_offset).clone();
         header.queue_id = place.queue_id;
         header.queue_offset = place.queue_offset(header.queue_offset);
@@ -51,7 +55,7 @@ impl PlacedPull {
             header.sys_flag &= !sys_flag::pull::COMMIT_OFFSET;
         }
         if let Some(end) = place.decided_end() {
-            let length = i32::try_from(end - place.start_offset).unwrap_or(i32::MAX);
+            let length = i32::try_from(end.saturating_sub(place.start_offset)).unwrap_or(i32::MAX);
             header.max_msg_nums = header.max_msg_nums.min(length);
         }
         PlacedPull {
@@ -61,17 +65,18 @@ impl PlacedPull {
         }
     }
 
-    pub(crate) fn is_here(&self) -> bool {
+    /// Whether the place is on this broker.
+    pub fn is_here(&self) -> bool {
         self.queue.is_here(&self.place)
     }
 
     /// What is added to offsets of the place to make them logical.
-    pub(crate) fn offset_delta(&self) -> i64 {
-        self.place.logic_offset - self.place.start_offset
+    pub fn offset_delta(&self) -> i64 {
+        self.place.logic_offset.saturating_sub(self.place.start_offset)
     }
 
     /// What an answer of the place means for the logical queue.
-    pub(crate) fn reword(&self, pulled: Pulled) -> Pulled {
+    pub fn reword(&self, pulled: Pulled) -> Pulled {
         let (mut place, mut pulled) = (&self.place, pulled);
         if pulled.code != response_code::SUCCESS {
             (place, pulled) = self.reword_without_messages(pulled);

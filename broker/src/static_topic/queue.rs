@@ -10,14 +10,14 @@ use remoting::body::static_topic::{LogicQueueMappingItem, TopicQueueMappingDetai
 
 /// A logical queue that this broker leads.
 #[derive(Clone, Debug)]
-pub(crate) struct LogicalQueue {
+pub struct LogicalQueue {
     mapping: Arc<TopicQueueMappingDetail>,
     id: i32,
 }
 
 impl LogicalQueue {
     /// The queue with this number, if its last place is on the broker of the mapping.
-    pub(crate) fn led(mapping: &Arc<TopicQueueMappingDetail>, id: i32) -> Option<Self> {
+    pub fn led(mapping: &Arc<TopicQueueMappingDetail>, id: i32) -> Option<Self> {
         let leader = mapping.hosted_queues.get(&id)?.last()?;
         (leader.bname == mapping.bname).then(|| LogicalQueue {
             mapping: Arc::clone(mapping),
@@ -26,19 +26,19 @@ impl LogicalQueue {
     }
 
     /// The first queue that the mapping's broker leads.
-    pub(crate) fn any_led(mapping: &TopicQueueMappingDetail) -> Option<i32> {
+    pub fn any_led(mapping: &TopicQueueMappingDetail) -> Option<i32> {
         let mut led = mapping.hosted_queues.iter();
         led.find(|(_, places)| places.last().is_some_and(|leader| leader.bname == mapping.bname))
             .map(|(id, _)| *id)
     }
 
     /// Its number.
-    pub(crate) fn id(&self) -> i32 {
+    pub fn id(&self) -> i32 {
         self.id
     }
 
     /// Its places, oldest first.
-    pub(crate) fn places(&self) -> &[LogicQueueMappingItem] {
+    pub fn places(&self) -> &[LogicQueueMappingItem] {
         self.mapping
             .hosted_queues
             .get(&self.id)
@@ -46,12 +46,12 @@ impl LogicalQueue {
     }
 
     /// Where messages go now.
-    pub(crate) fn leader(&self) -> &LogicQueueMappingItem {
+    pub fn leader(&self) -> &LogicQueueMappingItem {
         self.places().last().expect("a queue that is led has a place")
     }
 
     /// Where the message with this logical offset is; the first place for offsets before all.
-    pub(crate) fn place_of(&self, logical_offset: i64) -> &LogicQueueMappingItem {
+    pub fn place_of(&self, logical_offset: i64) -> &LogicQueueMappingItem {
         let decided = || self.places().iter().filter(|place| place.logic_offset >= 0);
         decided()
             .rev()
@@ -61,7 +61,7 @@ impl LogicalQueue {
     }
 
     /// Where reading goes on after the end of a place; `None` while that is not decided.
-    pub(crate) fn place_after(&self, place: &LogicQueueMappingItem) -> Option<&LogicQueueMappingItem> {
+    pub fn place_after(&self, place: &LogicQueueMappingItem) -> Option<&LogicQueueMappingItem> {
         let position = self
             .places()
             .iter()
@@ -72,28 +72,24 @@ impl LogicalQueue {
     }
 
     /// Whether a place is on this broker.
-    pub(crate) fn is_here(&self, place: &LogicQueueMappingItem) -> bool {
+    pub fn is_here(&self, place: &LogicQueueMappingItem) -> bool {
         place.bname == self.mapping.bname
     }
 
     /// Whether the queue is numbered like its only place.
-    pub(crate) fn is_like_its_place(&self) -> bool {
+    pub fn is_like_its_place(&self) -> bool {
         matches!(self.places(), [only] if only.logic_offset == 0)
     }
 
     /// The logical end as far as the mapping alone tells it.
-    pub(crate) fn decided_end(&self) -> i64 {
+    pub fn decided_end(&self) -> i64 {
         let leader = self.leader();
-        if leader.end_offset >= leader.start_offset {
-            leader.logic_offset + leader.end_offset - leader.start_offset
-        } else {
-            leader.logic_offset
-        }
+        leader.logical_offset(leader.end_offset)
     }
 }
 
 /// The offsets of one place.
-pub(crate) trait PlaceOffsets {
+pub trait PlaceOffsets {
     /// The queue offset of a logical offset.
     fn queue_offset(&self, logical_offset: i64) -> i64;
     /// The logical offset of a queue offset; offsets before the place count as its start.

@@ -15,24 +15,28 @@ use crate::delay::copy::without_crc;
 
 /// A message of the timer topic, or a copy of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimerMessage<'a> {
+pub struct TimerMessage<'a> {
     /// The slot it waits in.
-    pub(crate) out_ms: i64,
-    pub(crate) real_topic: &'a str,
-    pub(crate) real_queue_id: i32,
-    pub(crate) uniq_key: Option<&'a str>,
+    pub out_ms: i64,
+    /// The topic it is meant for.
+    pub real_topic: &'a str,
+    /// The queue of that.
+    pub real_queue_id: i32,
+    /// Its unique key.
+    pub uniq_key: Option<&'a str>,
     /// It takes back the message with this key.
-    pub(crate) deletes: Option<&'a str>,
+    pub deletes: Option<&'a str>,
     /// How often it went back into the timer topic.
-    pub(crate) roll_times: u32,
-    pub(crate) born_ms: i64,
+    pub roll_times: u32,
+    /// When its producer made it.
+    pub born_ms: i64,
     /// When it was to be delivered, as far as it still says.
     wanted_ms: Option<i64>,
 }
 
 impl<'a> TimerMessage<'a> {
     /// Reads a record; `None` when it is no message of the timer.
-    pub(crate) fn of(record: &Record<'a>) -> Option<Self> {
+    pub fn of(record: &Record<'a>) -> Option<Self> {
         let (mut out_ms, mut real_topic, mut real_queue_id) = (None, None, None);
         let (mut uniq_key, mut deletes, mut roll_times) = (None, None, 0);
         let (mut delay_sec, mut delay_ms, mut deliver_ms) = (None::<i64>, None::<i64>, None);
@@ -71,7 +75,7 @@ impl<'a> TimerMessage<'a> {
     }
 
     /// When exactly it is due; inside its slot, whatever it says.
-    pub(crate) fn due_ms(&self, precision_ms: i64) -> i64 {
+    pub fn due_ms(&self, precision_ms: i64) -> i64 {
         let end_ms = self.out_ms.saturating_add(precision_ms);
         self.wanted_ms.map_or(end_ms, |wanted_ms| {
             wanted_ms.clamp(self.out_ms.saturating_add(1), end_ms)
@@ -79,7 +83,7 @@ impl<'a> TimerMessage<'a> {
     }
 
     /// The key by which a recall names it.
-    pub(crate) fn delete_key(&self, with_topic: bool) -> Option<String> {
+    pub fn delete_key(&self, with_topic: bool) -> Option<String> {
         self.uniq_key
             .map(|uniq_key| delete_key(self.real_topic, uniq_key, with_topic))
     }
@@ -98,17 +102,18 @@ pub(crate) fn delete_key(topic: &str, uniq_key: &str, with_topic: bool) -> Strin
 
 /// Where a copy goes, and what it remembers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Leaving {
+pub struct Leaving {
     /// The slot that was current when it was filed; `i64::MAX` when it never was.
-    pub(crate) enqueue_ms: i64,
-    pub(crate) now_ms: i64,
+    pub enqueue_ms: i64,
+    /// When it leaves.
+    pub now_ms: i64,
     /// Back into the timer topic; the time is when it is due.
-    pub(crate) rolls_until_ms: Option<i64>,
+    pub rolls_until_ms: Option<i64>,
 }
 
 impl Leaving {
     /// Topic and queue of the copy.
-    pub(crate) fn destination<'a>(&self, message: &TimerMessage<'a>) -> (&'a str, i32) {
+    pub fn destination<'a>(&self, message: &TimerMessage<'a>) -> (&'a str, i32) {
         match self.rolls_until_ms {
             Some(_) => (names::TIMER_TOPIC, 0),
             None => (message.real_topic, message.real_queue_id),
@@ -116,11 +121,14 @@ impl Leaving {
     }
 
     /// The properties of the copy.
-    pub(crate) fn properties(&self, record: &Record<'_>, message: &TimerMessage<'_>) -> String {
+    pub fn properties(&self, record: &Record<'_>, message: &TimerMessage<'_>) -> String {
         let mut properties = MessageProperties::parse(without_crc(record.properties));
         properties.set(name::TIMER_ENQUEUE_MS, self.enqueue_ms.to_string());
         if let Some(due_ms) = self.rolls_until_ms {
-            properties.set(name::TIMER_ROLL_TIMES, (message.roll_times + 1).to_string());
+            properties.set(
+                name::TIMER_ROLL_TIMES,
+                message.roll_times.saturating_add(1).to_string(),
+            );
             // A delay counts from when the message was stored, and the copy is stored anew.
             properties.set(name::TIMER_DELIVER_MS, due_ms.to_string());
         }

@@ -35,7 +35,7 @@
 pub(crate) mod copies;
 pub(crate) mod filed;
 pub(crate) mod flush;
-pub(crate) mod message;
+pub mod message;
 pub(crate) mod metrics;
 pub mod recall;
 pub(crate) mod schedule;

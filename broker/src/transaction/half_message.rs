@@ -28,14 +28,14 @@ pub(crate) const HALF_QUEUE_ID: i32 = 0;
 ///
 /// The key alone would not do: an application may send the same message object again in another transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TransactionKey {
+pub struct TransactionKey {
     born_timestamp_ms: i64,
     hash: u64,
 }
 
 impl TransactionKey {
     /// The key of a half message, and of the messages that follow from it.
-    pub(crate) fn of(record: &Record<'_>) -> Self {
+    pub fn of(record: &Record<'_>) -> Self {
         let mut hasher = DefaultHasher::new();
         (
             record.property(name::UNIQ_KEY),
@@ -52,13 +52,13 @@ impl TransactionKey {
 
 /// A record of the half topic.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HalfMessage<'a> {
+pub struct HalfMessage<'a> {
     pub(crate) record: Record<'a>,
 }
 
 /// A message to put, with properties of its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Draft<'a> {
+pub struct Draft<'a> {
     topic: &'a str,
     queue_id: i32,
     sys_flag: i32,
@@ -69,57 +69,57 @@ pub(crate) struct Draft<'a> {
 
 impl<'a> HalfMessage<'a> {
     /// The half message in this record; `None` for records of other topics.
-    pub(crate) fn of(record: Record<'a>) -> Option<Self> {
+    pub fn of(record: Record<'a>) -> Option<Self> {
         (record.topic == names::TRANS_HALF_TOPIC && record.queue_id == HALF_QUEUE_ID)
             .then_some(HalfMessage { record })
     }
 
     /// Its place in the half queue.
-    pub(crate) fn queue_offset(&self) -> u64 {
+    pub fn queue_offset(&self) -> u64 {
         self.record.queue_offset.0
     }
 
     /// What it shares with its copies.
-    pub(crate) fn key(&self) -> TransactionKey {
+    pub fn key(&self) -> TransactionKey {
         TransactionKey::of(&self.record)
     }
 
     /// Whether it is a copy that a check has put back.
-    pub(crate) fn is_put_back(&self) -> bool {
+    pub fn is_put_back(&self) -> bool {
         [name::TRANSACTION_CHECK_TIMES, name::TRAN_PREPARED_QUEUE_OFFSET]
             .iter()
             .any(|name| self.record.property(name).is_some())
     }
 
     /// The topic it is meant for; `None` when no broker stored it as a half message.
-    pub(crate) fn real_topic(&self) -> Option<&'a str> {
+    pub fn real_topic(&self) -> Option<&'a str> {
         self.record.property(name::REAL_TOPIC)
     }
 
     /// The queue it is meant for.
-    pub(crate) fn real_queue_id(&self) -> Option<i32> {
+    pub fn real_queue_id(&self) -> Option<i32> {
         self.record.property(name::REAL_QUEUE_ID)?.parse().ok()
     }
 
     /// The group whose producers know how its transaction ended.
-    pub(crate) fn producer_group(&self) -> Option<&'a str> {
+    pub fn producer_group(&self) -> Option<&'a str> {
         self.record.property(name::PRODUCER_GROUP)
     }
 
     /// How often its producers were asked; `None` before the first time, -1 when the property is no number.
-    pub(crate) fn check_times(&self) -> Option<i32> {
+    pub fn check_times(&self) -> Option<i32> {
         self.record
             .property(name::TRANSACTION_CHECK_TIMES)
             .map(|times| times.parse().unwrap_or(-1))
     }
 
     /// For how long after its birth its producer wants not to be asked, as sent.
-    pub(crate) fn immunity(&self) -> Option<&'a str> {
+    pub fn immunity(&self) -> Option<&'a str> {
         self.record.property(name::CHECK_IMMUNITY_TIME_IN_SECONDS)
     }
 
     /// The message in its own topic; `None` when the properties do not say where that is.
-    pub(crate) fn committed(&self) -> Option<Draft<'a>> {
+    pub fn committed(&self) -> Option<Draft<'a>> {
         Some(Draft {
             topic: self.real_topic()?,
             queue_id: self.real_queue_id()?,
@@ -135,14 +135,14 @@ impl<'a> HalfMessage<'a> {
     }
 
     /// The copy to put back when the producer is asked once more.
-    pub(crate) fn checked_again(&self) -> Draft<'a> {
+    pub fn checked_again(&self) -> Draft<'a> {
         // Not a number counts as -1, as the reference has it.
         let times = self.check_times().map_or(1, |times| times.saturating_add(1));
         self.put_back(name::TRANSACTION_CHECK_TIMES, times.to_string())
     }
 
     /// The copy to put back when it is too early to ask: it remembers the first copy's place.
-    pub(crate) fn immune(&self) -> Draft<'a> {
+    pub fn immune(&self) -> Draft<'a> {
         let first = self
             .record
             .property(name::TRAN_PREPARED_QUEUE_OFFSET)
@@ -156,7 +156,7 @@ impl<'a> HalfMessage<'a> {
     }
 
     /// The copy for the topic of those that nobody answers for.
-    pub(crate) fn discarded(&self) -> Draft<'a> {
+    pub fn discarded(&self) -> Draft<'a> {
         Draft {
             topic: names::TRANS_CHECK_MAX_TIME_TOPIC,
             queue_id: 0,
@@ -181,19 +181,19 @@ impl<'a> HalfMessage<'a> {
 
 impl<'a> Draft<'a> {
     /// The topic it goes to.
-    pub(crate) fn topic(&self) -> &'a str {
+    pub fn topic(&self) -> &'a str {
         self.topic
     }
 
     /// Has the message wait in the queue of a delay level first.
-    pub(crate) fn delayed(mut self, level: i32) -> Self {
+    pub fn delayed(mut self, level: i32) -> Self {
         self.redirect(names::SCHEDULE_TOPIC, level - 1);
         properties::push(&mut self.properties, name::DELAY, &level.to_string());
         self
     }
 
     /// Has the message wait in a slot of the timer first.
-    pub(crate) fn timed(mut self, out_ms: i64) -> Self {
+    pub fn timed(mut self, out_ms: i64) -> Self {
         self.redirect(names::TIMER_TOPIC, 0);
         properties::push(&mut self.properties, name::TIMER_OUT_MS, &out_ms.to_string());
         self
@@ -213,7 +213,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The message to put.
-    pub(crate) fn message(&self) -> Message<'_> {
+    pub fn message(&self) -> Message<'_> {
         let origin = &self.origin;
         Message {
             topic: self.topic,
@@ -231,7 +231,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The same as the producer is to see it: in its own topic and queue; `None` when that is unknown.
-    pub(crate) fn as_asked_about(&self) -> Option<Message<'_>> {
+    pub fn as_asked_about(&self) -> Option<Message<'_>> {
         let half = HalfMessage { record: self.origin };
         Some(Message {
             topic: half.real_topic()?,
@@ -256,7 +256,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The group that is asked about it.
-    pub(crate) fn producer_group(&self) -> Option<&'a str> {
+    pub fn producer_group(&self) -> Option<&'a str> {
         self.origin.property(name::PRODUCER_GROUP)
     }
 }

@@ -22,7 +22,7 @@
 
 pub(crate) mod check;
 pub mod check_service;
-pub(crate) mod half_message;
+pub mod half_message;
 pub(crate) mod ledger;
 pub mod op_message;
 pub(crate) mod recovery;

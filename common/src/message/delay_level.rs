@@ -43,7 +43,8 @@ impl DelayLevels {
     /// When a message stored at `store_timestamp_ms` with this level is due; a level over the maximum counts as the maximum.
     pub fn deliver_at_ms(&self, level: i32, store_timestamp_ms: i64) -> i64 {
         let delay_ms = self.delay_ms(level.min(self.max_level())).unwrap_or(1_000);
-        store_timestamp_ms + delay_ms
+        // Both come from outside: the time from a record on the disk, the delay from the configuration.
+        store_timestamp_ms.saturating_add(delay_ms)
     }
 }
 
@@ -85,6 +86,7 @@ mod tests {
         assert_eq!(levels.delay_ms(0), None);
         assert_eq!(levels.delay_ms(19), None);
         assert_eq!(levels.deliver_at_ms(40, 10), 7_200_010);
+        assert_eq!(levels.deliver_at_ms(1, i64::MAX), i64::MAX);
     }
 
     #[test]

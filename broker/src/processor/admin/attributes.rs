@@ -8,12 +8,12 @@ use crate::recent_sends::WINDOW_ATTRIBUTE;
 use std::collections::BTreeMap;
 
 /// Name to value.
-pub(super) type Attributes = BTreeMap<String, String>;
+pub type Attributes = BTreeMap<String, String>;
 /// `+name` to value, `-name` to nothing.
-pub(super) type Edits = BTreeMap<String, String>;
+pub type Edits = BTreeMap<String, String>;
 
 /// An attribute that exists.
-pub(super) struct Attribute {
+pub struct Attribute {
     name: &'static str,
     is_changeable: bool,
     values: Values,
@@ -29,7 +29,7 @@ enum Values {
 use Values::{OneOf, Range, Switch, Text};
 
 /// What a topic may have.
-pub(super) const OF_TOPICS: &[Attribute] = &[
+pub const OF_TOPICS: &[Attribute] = &[
     fixed("queue.type", OneOf(&["BatchCQ", "SimpleCQ"])),
     fixed("cleanup.policy", OneOf(&["DELETE", "COMPACTION"])),
     changeable(
@@ -51,7 +51,7 @@ pub(super) const OF_TOPICS: &[Attribute] = &[
 ];
 
 /// What a group may have.
-pub(super) const OF_GROUPS: &[Attribute] = &[
+pub const OF_GROUPS: &[Attribute] = &[
     changeable("priority.factor", Range(0, 100)),
     changeable("lite.bind.topic", Text),
     changeable("lite.sub.model", OneOf(&["Shared", "Exclusive"])),
@@ -85,7 +85,7 @@ const fn changeable(name: &'static str, values: Values) -> Attribute {
 }
 
 /// Reads `+a=1,-b`.
-pub(super) fn parse_edits(text: &str) -> Result<Edits, String> {
+pub fn parse_edits(text: &str) -> Result<Edits, String> {
     let mut edits = Edits::new();
     for edit in text.split(',').filter(|edit| !edit.is_empty()) {
         let (key, value) = match edit.split_once('=') {
@@ -104,16 +104,12 @@ pub(super) fn parse_edits(text: &str) -> Result<Edits, String> {
 }
 
 /// Whether the edits make a topic take messages of every type.
-pub(super) fn asks_for_mixed(edits: &Edits) -> bool {
+pub fn asks_for_mixed(edits: &Edits) -> bool {
     edits.get("+message.type").is_some_and(|kind| kind == "MIXED")
 }
 
 /// The attributes after the edits; `current` is `None` for what does not exist yet.
-pub(super) fn alter(
-    known: &[Attribute],
-    current: Option<&Attributes>,
-    edits: &Edits,
-) -> Result<Attributes, String> {
+pub fn alter(known: &[Attribute], current: Option<&Attributes>, edits: &Edits) -> Result<Attributes, String> {
     let mut altered = current.cloned().unwrap_or_default();
     let mut seen = Vec::new();
     for (key, value) in edits {

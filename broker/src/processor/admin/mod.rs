@@ -16,7 +16,7 @@
 //! Changes are on disk, and registered with the name servers that can be reached, before they are answered.
 //! Reference: `AdminBrokerProcessor`.
 
-mod attributes;
+pub mod attributes;
 pub(crate) mod client;
 pub(crate) mod cold_data;
 pub(crate) mod config;
