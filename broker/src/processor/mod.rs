@@ -13,8 +13,9 @@
 //!   ack_message      200051 200151     when_flushed                               promises about the log
 //!   change_invisible_time  200053      pop_order                                  the last batch of a queue, in order
 //!   pop_lite_message 200070            lite_ack                                   the last two, of light topics
-//!   lite_subscription  200071          peek_message      200052
-//!   notification     200054 200055     query_assignment  400 401 402
+//!   lite_subscription  200071          pop_read                                   the next messages of a queue
+//!   peek_message     200052            query_assignment  400 401 402
+//!   notification     200054 200055
 //!   queue_offset     29 30 31 32       queue_lock  41 42
 //!   query_message    12 33             admin/      everything mqadmin asks for
 //! ```
@@ -35,6 +36,7 @@ pub(crate) mod pop_checks;
 pub(crate) mod pop_lite_message;
 pub(crate) mod pop_message;
 pub(crate) mod pop_order;
+pub(crate) mod pop_read;
 pub(crate) mod pull_broadcast;
 pub(crate) mod pull_checks;
 pub(crate) mod pull_cold;

@@ -25,6 +25,7 @@ use crate::pop::handle::ORDER_REVIVE_QUEUE;
 use crate::processor::pop_checks;
 use crate::processor::pop_message::{self, LOCKED_LOOK_AGAIN_MS, records_of};
 use crate::processor::pop_order;
+use crate::processor::pop_read::PopRead;
 use crate::processor::refusals::FAQ;
 use crate::registry::order_info::{GroupQueue, NewBatch, OrderCounts};
 use crate::registry::topics::perm;
@@ -173,42 +174,31 @@ impl<'a> Popping<'a> {
         true
     }
 
-    /// Reads from the offset on; from where there are messages, if there are none. Returns from where it read.
     fn read(&self, queue: GroupQueue<'_>, offset: i64, records: &mut Vec<u8>) -> (i64, GetOutcome) {
-        let found = self.get(queue, offset, records);
-        let is_outside = matches!(
-            found.status,
-            GetStatus::OffsetTooSmall
-                | GetStatus::OffsetOverflowBadly
-                | GetStatus::OffsetFoundNull
-                | GetStatus::NoMatchedMessage
-                | GetStatus::MessageWasRemoving
-                | GetStatus::NoMatchedLogicQueue
-        );
-        if !is_outside {
-            return (offset, found);
-        }
-        let corrected = found.next_begin_offset;
-        self.broker.consumer_offsets.commit(
-            "CorrectOffset",
-            queue.group,
-            queue.topic,
-            queue.queue_id,
-            corrected,
-        );
-        (corrected, self.get(queue, corrected, records))
-    }
-
-    fn get(&self, queue: GroupQueue<'_>, offset: i64, records: &mut Vec<u8>) -> GetOutcome {
-        let request = GetRequest {
-            topic: queue.topic,
-            queue_id: queue.queue_id,
-            offset,
-            max_messages: usize::try_from(self.room()).unwrap_or(0),
-            max_bytes: None,
-            filter: &AllMessages,
+        let read = PopRead {
+            request: GetRequest {
+                topic: queue.topic,
+                queue_id: queue.queue_id,
+                offset,
+                max_messages: usize::try_from(self.room()).unwrap_or(0),
+                max_bytes: None,
+                filter: &AllMessages,
+            },
+            group: queue.group,
+            client: "CorrectOffset",
+            is_outside: |status| {
+                matches!(
+                    status,
+                    GetStatus::OffsetTooSmall
+                        | GetStatus::OffsetOverflowBadly
+                        | GetStatus::OffsetFoundNull
+                        | GetStatus::NoMatchedMessage
+                        | GetStatus::MessageWasRemoving
+                        | GetStatus::NoMatchedLogicQueue
+                )
+            },
         };
-        self.broker.store.get(&request, records)
+        read.read(self.broker, records)
     }
 
     /// Makes the messages invisible and adds them to the answer.

@@ -29,6 +29,7 @@ use crate::pop::handle::{AnswerLists, ORDER_REVIVE_QUEUE, PopHandle, retry_digit
 use crate::pop::revive_log::ReviveRecord;
 use crate::processor::pop_checks::{self, Wanted};
 use crate::processor::pop_order;
+use crate::processor::pop_read::PopRead;
 use crate::processor::refusals::put_refused;
 use crate::registry::order_info::{GroupQueue, NewBatch};
 
@@ -337,33 +338,26 @@ impl<'a> Popping<'a> {
         Ok(())
     }
 
-    /// Reads from the offset on; from where there are messages, if there are none.
     fn read(&self, queue: GroupQueue<'_>, offset: i64, records: &mut Vec<u8>) -> (i64, GetOutcome) {
-        let found = self.get(queue, offset, records);
-        let is_outside = matches!(
-            found.status,
-            GetStatus::OffsetTooSmall | GetStatus::OffsetOverflowBadly | GetStatus::OffsetFoundNull
-        );
-        if !is_outside {
-            return (offset, found);
-        }
-        let corrected = found.next_begin_offset;
-        self.broker
-            .consumer_offsets
-            .commit("pop", queue.group, queue.topic, queue.queue_id, corrected);
-        (corrected, self.get(queue, corrected, records))
-    }
-
-    fn get(&self, queue: GroupQueue<'_>, offset: i64, records: &mut Vec<u8>) -> GetOutcome {
-        let request = GetRequest {
-            topic: queue.topic,
-            queue_id: queue.queue_id,
-            offset,
-            max_messages: usize::try_from(self.room()).unwrap_or(0),
-            max_bytes: None,
-            filter: &self.filter,
+        let read = PopRead {
+            request: GetRequest {
+                topic: queue.topic,
+                queue_id: queue.queue_id,
+                offset,
+                max_messages: usize::try_from(self.room()).unwrap_or(0),
+                max_bytes: None,
+                filter: &self.filter,
+            },
+            group: queue.group,
+            client: "pop",
+            is_outside: |status| {
+                matches!(
+                    status,
+                    GetStatus::OffsetTooSmall | GetStatus::OffsetOverflowBadly | GetStatus::OffsetFoundNull
+                )
+            },
         };
-        self.broker.store.get(&request, records)
+        read.read(self.broker, records)
     }
 
     /// Makes the messages invisible and adds them to the answer.
