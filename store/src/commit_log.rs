@@ -174,9 +174,11 @@ impl CommitLog {
                 store_timestamp_ms,
                 style,
             );
+            // One by one: a kill in the middle of a copy may leave its end without its beginning, and whole records behind a
+            // broken one would be taken for a log that is damaged there.
+            current.write(&records.bytes[begin..end]);
             begin = end;
         }
-        current.write(&records.bytes);
         current.publish();
         let position = current.position();
         writer.last_store_timestamp_ms = store_timestamp_ms;

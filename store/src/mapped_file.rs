@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
 use memmap2::MmapRaw;
 
@@ -247,7 +247,9 @@ impl MappedFileWriter {
         self.file.size() - self.position
     }
 
-    /// Copies bytes after those written before; readers do not see them yet.
+    /// Copies bytes after those written before; readers do not see them yet. When the process is killed, everything written
+    /// by earlier calls is there before anything of this one, of which any part may be: libc stores the beginning of a long
+    /// copy last.
     ///
     /// # Panics
     /// When the bytes do not fit below what is reserved: the caller makes room first.
@@ -264,6 +266,8 @@ impl MappedFileWriter {
             let target = self.file.memory.as_mut_ptr().add(self.position);
             target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
+        // The compiler must not move the next copy before this one. A killed thread has done what comes first in its program.
+        compiler_fence(Ordering::SeqCst);
         self.position = end;
     }
 
