@@ -120,6 +120,7 @@ pub(crate) struct Wakers {
     pub(crate) delay: Waker,
     pub(crate) transaction_ops: Waker,
     pub(crate) timer: Waker,
+    pub(crate) consumer_notices: Waker,
 }
 
 impl Broker {
@@ -189,7 +190,7 @@ impl Broker {
         registries
             .topics
             .on_change(move |change| topics_changed.wake_after(change));
-        let consumers = Arc::new(Consumers::new());
+        let consumers = Arc::new(Consumers::new(wakers.consumer_notices.clone()));
         let filters = Arc::clone(&registries.consumer_filters);
         consumers.on_group_gone(move |group| filters.unregister(group));
         let producers = Arc::new(Producers::new());

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use common::clock::Clock;
 use common::service::Services;
 use operations::http::HttpPort;
+use remoting::backlog::Backlog;
 use remoting::latency::RpcLatencies;
 use remoting::server::{Server, ServerConfig};
 use store::RealDisk;
@@ -68,6 +69,7 @@ pub async fn start(
     let server_config = ServerConfig {
         idle,
         latencies: latencies.clone(),
+        backlog: Arc::new(Backlog::with_limit(settings.broker.max_connection_buffer_bytes)),
         ..ServerConfig::default()
     };
     let main = listen(

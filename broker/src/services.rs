@@ -10,6 +10,7 @@
 //!   pull-hold, pop-hold                    answer parked requests whose time is up
 //!   lite                                   the same for lite pops; light topics expire, so do subscriptions to them
 //!   pop-revive                             brings back what was popped and not acknowledged
+//!   consumer-notices                       tells members of groups that changed
 //!   client-expiry                          forgets silent clients, expired locks, filters and batches; commits broadcast offsets
 //!   stats                                  takes the samples behind TPS figures
 //! ```
@@ -24,6 +25,7 @@ use common::service::{Next, Service, Services, Waker};
 
 use crate::broker::Broker;
 use crate::clients::broadcast_offsets::broadcast_group;
+use crate::clients::change_notices::NoticeRounds;
 use crate::delay::levels::DelayDelivery;
 use crate::hold::pop::PopExpiry;
 use crate::hold::pull::PullExpiry;
@@ -50,6 +52,7 @@ pub struct BrokerTicks {
     pub pop_expiry: PopExpiry,
     pub lite: LiteService,
     pub reviver: Reviver,
+    pub consumer_notices: NoticeRounds,
     pub client_expiry: ClientExpiry,
     pub stats: StatsSampler<Box<dyn Fn() -> i32 + Send>>,
     persist_waker: PersistWaker,
@@ -88,6 +91,7 @@ impl BrokerTicks {
             pop_expiry: PopExpiry::new(Arc::clone(&broker.pop_hold), Arc::clone(&broker.clock)),
             lite: LiteService::new(Arc::clone(broker)),
             reviver: Reviver::new(Arc::clone(broker)),
+            consumer_notices: NoticeRounds::new(Arc::clone(&broker.consumers), Arc::clone(&broker.config)),
             client_expiry: ClientExpiry {
                 broker: Arc::clone(broker),
             },
@@ -121,6 +125,7 @@ pub fn start(broker: &Arc<Broker>) -> anyhow::Result<Services> {
     services.start(ticks.pop_expiry, &broker.wakers.pop_expiry)?;
     services.start(ticks.lite, &broker.wakers.lite)?;
     services.start(ticks.reviver, &Waker::new())?;
+    services.start(ticks.consumer_notices, &broker.wakers.consumer_notices)?;
     services.start(ticks.client_expiry, &Waker::new())?;
     services.start(ticks.stats, &Waker::new())?;
     Ok(services)

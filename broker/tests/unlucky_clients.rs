@@ -1,7 +1,7 @@
 //! Clients that are slow, silent, greedy or gone, over real sockets: memory stays under a named limit and others are served.
 //!
 //! Servers and clients share the process, so its anonymous memory is what both spend; the clients keep nothing. The tests run
-//! one after another. `IDLE_CONNECTIONS` and `UNKNOWN_TOPICS` ask for more than CI has time for.
+//! one after another. `IDLE_CONNECTIONS`, `SILENT_CONSUMERS` and `UNKNOWN_TOPICS` ask for more than CI has time for.
 
 mod common_server;
 
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common_server::TestServers;
+use remoting::body::fastjson;
+use remoting::body::{ConsumerData, GetConsumerListByGroupResponseBody, HeartbeatData};
 use remoting::codes::{request_code, response_code};
 use remoting::frame::Frame;
 use remoting::request::OutgoingRequest;
@@ -380,6 +382,79 @@ fn idle_connections_cost_little_and_hold_up_nobody() {
         response_code::SUCCESS,
         "it was accepted, not only queued"
     );
+}
+
+#[test]
+fn consumers_of_one_group_that_read_nothing_cost_little_and_the_others_know_them_all() {
+    let _alone = alone();
+    let servers = TestServers::start();
+    assert_others_are_served(&servers);
+    let count = from_environment("SILENT_CONSUMERS", 1_500).min(connections_allowed());
+    let mut member = connect(servers.broker_address());
+    call(&mut member, heartbeat_request("Crowd", "the one that reads"));
+    let before = memory_bytes();
+
+    let started = Instant::now();
+    let silent: Vec<TcpStream> = (0..count)
+        .map(|number| {
+            let mut socket = connect(servers.broker_address());
+            socket
+                .write_all(&frame(heartbeat_request("Crowd", &format!("silent {number}")), 1))
+                .expect("a heartbeat can be written");
+            socket
+        })
+        .collect();
+    let notices = notices_until_known(&servers, &mut member, "Crowd", count + 1);
+    assert_rounds("join", notices, started.elapsed());
+    assert_others_are_served(&servers);
+    assert_growth(
+        "consumers of one group that read nothing",
+        before,
+        count as u64 * IDLE_LIMIT_BYTES + NOISE_LIMIT_BYTES,
+    );
+
+    let started = Instant::now();
+    drop(silent);
+    let notices = notices_until_known(&servers, &mut member, "Crowd", 1);
+    assert_rounds("leave", notices, started.elapsed());
+    assert_others_are_served(&servers);
+}
+
+/// Reads notices and asks after each, and only then, who is in the group. Returns how many came until all were known.
+fn notices_until_known(servers: &TestServers, member: &mut TcpStream, group: &str, members: usize) -> usize {
+    let mut asks = connect(servers.broker_address());
+    let request =
+        || OutgoingRequest::new(request_code::GET_CONSUMER_LIST_BY_GROUP).field("consumerGroup", group);
+    for count in 1.. {
+        let notice = receive(member).expect("a notice comes as long as members are not known");
+        assert_eq!(notice.code, request_code::NOTIFY_CONSUMER_IDS_CHANGED);
+        let list: GetConsumerListByGroupResponseBody =
+            fastjson::from_slice(&call(&mut asks, request()).body).expect("a list");
+        if list.consumer_id_list.len() == members {
+            return count;
+        }
+    }
+    unreachable!("the loop has no end");
+}
+
+/// Changes within 50 ms are told together, so that their number does not matter.
+fn assert_rounds(what: &str, notices: usize, took: Duration) {
+    println!("notices to one member while others {what} for {took:?}: {notices}");
+    let rounds = took.as_millis() as usize / 50 + 2;
+    assert!(notices <= rounds, "{notices} notices in {took:?}");
+}
+
+fn heartbeat_request(group: &str, client_id: &str) -> OutgoingRequest {
+    let heartbeat = HeartbeatData {
+        client_id: client_id.to_owned(),
+        consumer_data_set: vec![ConsumerData {
+            group_name: group.to_owned(),
+            ..ConsumerData::default()
+        }],
+        ..HeartbeatData::default()
+    };
+    let body = fastjson::to_vec(&heartbeat).expect("a heartbeat");
+    OutgoingRequest::new(request_code::HEART_BEAT).body(body)
 }
 
 /// How many connections fit below the limit of open files, both ends being in this process. The limit is raised first.

@@ -80,7 +80,14 @@ impl Client {
             idle: config.idle,
             write_stall: config.idle,
         };
-        let hub = Hub::new(routes, limits, Lanes::new(4, 1_024, 1_024), false, None);
+        let hub = Hub::new(
+            routes,
+            limits,
+            Lanes::new(4, 1_024, 1_024),
+            false,
+            None,
+            Arc::default(),
+        );
         let sweeper = std::sync::Once::new();
         let start: StartConnection = Box::new(move |socket, peer| {
             // The first connection proves that there is a runtime; the sweep ends with the client.

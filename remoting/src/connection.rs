@@ -27,6 +27,7 @@ use crate::codes::response_code;
 use crate::fields::FieldBuffer;
 use crate::frame::{Frame, Head, SerializeType};
 use crate::latency::RpcLatencies;
+use crate::notices::WaitingNotices;
 use crate::request::{Call, OutgoingRequest, Response};
 use crate::write_queue::WriteQueue;
 
@@ -67,6 +68,8 @@ pub(crate) struct Activity {
     pub(crate) wrote: AtomicBool,
     /// Bytes the task could not write yet.
     pub(crate) unwritten: AtomicUsize,
+    /// What is counted of the connection in the `Backlog`; changed under its lock.
+    pub(crate) backlog: AtomicUsize,
     /// Sweeps in a row without activity. Only the sweep touches these two.
     pub(crate) quiet_sweeps: AtomicU32,
     /// Sweeps in a row with unwritten bytes and no progress.
@@ -78,6 +81,7 @@ pub(crate) struct Activity {
 pub(crate) struct Mailbox {
     pub(crate) phase: Phase,
     pub(crate) outgoing: WriteQueue,
+    pub(crate) notices: WaitingNotices,
     pub(crate) resumed: VecDeque<Call>,
     /// Set while the task sleeps.
     pub(crate) waker: Option<Waker>,
@@ -199,6 +203,21 @@ impl Connection {
         self.send(&request, NEXT_OPAQUE.fetch_add(1, Ordering::Relaxed), true)
     }
 
+    /// Sends a one-way request that only says that something about `subject` has changed. Nothing is queued while one of the
+    /// same code and subject waits to be written: the peer has yet to read that one.
+    pub fn notify(&self, subject: &Arc<str>, notice: &OutgoingRequest) -> Result<(), SendError> {
+        let subject = (notice.code, Arc::clone(subject));
+        let mut mailbox = self.mailbox();
+        if mailbox.phase == Phase::Open && mailbox.notices.has(&subject) {
+            return Ok(());
+        }
+        let opaque = NEXT_OPAQUE.fetch_add(1, Ordering::Relaxed);
+        self.push_request(&mut mailbox, notice, opaque, true)?;
+        let end = mailbox.outgoing.len();
+        mailbox.notices.add(subject, end);
+        Ok(())
+    }
+
     /// Sends a request and waits for its answer.
     pub async fn invoke(&self, request: OutgoingRequest, timeout: Duration) -> Result<Frame, InvokeError> {
         let opaque = NEXT_OPAQUE.fetch_add(1, Ordering::Relaxed);
@@ -217,7 +236,9 @@ impl Connection {
 
     /// Takes the frames sent over a detached connection so far: answers and requests, oldest first.
     pub fn take_sent(&self) -> Vec<Frame> {
-        self.mailbox().outgoing.take_frames()
+        let mut mailbox = self.mailbox();
+        mailbox.notices = WaitingNotices::default();
+        mailbox.outgoing.take_frames()
     }
 
     /// Takes the requests resumed on a detached connection so far, oldest first.
@@ -290,11 +311,20 @@ impl Connection {
     }
 
     fn send(&self, request: &OutgoingRequest, opaque: i32, oneway: bool) -> Result<(), SendError> {
-        let mut mailbox = self.mailbox();
+        self.push_request(&mut self.mailbox(), request, opaque, oneway)
+    }
+
+    fn push_request(
+        &self,
+        mailbox: &mut Mailbox,
+        request: &OutgoingRequest,
+        opaque: i32,
+        oneway: bool,
+    ) -> Result<(), SendError> {
         if mailbox.phase != Phase::Open {
             return Err(SendError::Closed);
         }
-        if self.unsent_bytes(&mailbox) + request.body.len() > self.outbound_limit_bytes {
+        if self.unsent_bytes(mailbox) + request.body.len() > self.outbound_limit_bytes {
             return Err(SendError::Overloaded);
         }
         let head = Head::request(request.code, opaque, oneway);
@@ -346,6 +376,7 @@ impl Mailbox {
         self.phase = self.phase.max(phase);
         if self.phase == Phase::Closed {
             self.outgoing = WriteQueue::default();
+            self.notices = WaitingNotices::default();
             self.resumed = VecDeque::new();
         }
     }

@@ -33,7 +33,14 @@ impl<R: Routes + ConnectionEvents> DetachedPeer<R> {
     /// The peer of a [`Connection::detached`], served within the limits of `config`. What others leave for the connection
     /// goes to this peer as long as it is asked for.
     pub fn new(routes: Arc<R>, connection: Arc<Connection>, config: &ServerConfig) -> Self {
-        let hub = Hub::new(routes, config.limits(), Lanes::in_place(), config.fast_port, None);
+        let hub = Hub::new(
+            routes,
+            config.limits(),
+            Lanes::in_place(),
+            config.fast_port,
+            None,
+            config.backlog.clone(),
+        );
         DetachedPeer {
             task: Some(SocketTask::new(hub, MemorySocket::default(), connection)),
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::backlog::Backlog;
 use crate::connection::Connection;
 use crate::lanes::Lanes;
 use crate::latency::RpcLatencies;
@@ -52,6 +53,22 @@ pub(crate) struct Hub<R> {
     pub(crate) connections: Connections,
     pub(crate) log_budget: LogBudget,
     pub(crate) latencies: Option<Arc<RpcLatencies>>,
+    pub(crate) backlog: Arc<Backlog>,
+}
+
+impl<R> Hub<R> {
+    /// Counts what a connection keeps in memory, and closes whoever makes it too much for all together.
+    pub(crate) fn report_backlog(&self, connection: &Arc<Connection>, bytes: usize) {
+        for (worst, held_bytes) in self.backlog.report(connection, bytes) {
+            if self.log_budget.take() {
+                tracing::warn!(
+                    peer = %worst.peer_addr(), held_bytes, limit_bytes = self.backlog.limit_bytes(),
+                    "close connection: answers that peers do not read and frames that they do not end exceed the limit of all connections"
+                );
+            }
+            worst.close();
+        }
+    }
 }
 
 impl<R: Routes + ConnectionEvents> Hub<R> {
@@ -61,6 +78,7 @@ impl<R: Routes + ConnectionEvents> Hub<R> {
         lanes: Lanes,
         fast_port: bool,
         latencies: Option<Arc<RpcLatencies>>,
+        backlog: Arc<Backlog>,
     ) -> Arc<Self> {
         let (connections, log_budget) = (Connections::default(), LogBudget::default());
         Arc::new(Hub {
@@ -71,6 +89,7 @@ impl<R: Routes + ConnectionEvents> Hub<R> {
             connections,
             log_budget,
             latencies,
+            backlog,
         })
     }
 

@@ -21,6 +21,8 @@
 //! | `socket.rs`     | the one task that reads and writes a socket                               |
 //! | `detached.rs`   | the same task over memory instead of a socket, for the simulator          |
 //! | `write_queue.rs`| frames on their way to a socket                                           |
+//! | `notices.rs`    | one-way requests of which one that waits is as good as many               |
+//! | `backlog.rs`    | what all connections together keep in memory while they wait for peers    |
 //! | `lanes.rs`      | where calls run that may not run on the task of their connection          |
 //! | `latency.rs`    | how long requests took, when that is measured                             |
 //! | `hub.rs`        | what all connections of a server or client share; the sweep               |
@@ -28,6 +30,7 @@
 //! | `client.rs`     | requests to other servers                                                 |
 #![forbid(unsafe_code)]
 
+pub mod backlog;
 pub mod body;
 pub mod client;
 pub mod codes;
@@ -42,6 +45,7 @@ mod header_rocketmq;
 mod hub;
 mod lanes;
 pub mod latency;
+mod notices;
 pub mod request;
 pub mod routes;
 pub mod server;

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::backlog::Backlog;
 use crate::frame::MAX_FRAME_BYTES;
 use crate::hub::{Hub, Limits};
 use crate::lanes::Lanes;
@@ -40,6 +41,9 @@ pub struct ServerConfig {
     pub outbound_limit_bytes: usize,
     /// A connection that has unwritten bytes and takes none for this long is closed.
     pub write_stall: Duration,
+    /// What all connections of all servers that share it may keep in memory together. Beyond its limit the connection is
+    /// closed that got on with nothing for the longest time, and of those the one that holds most.
+    pub backlog: Arc<Backlog>,
     /// Frames handled before other connections of the same thread get their turn.
     pub frames_per_turn: usize,
     /// Threads of the lane blocking.
@@ -65,6 +69,7 @@ impl Default for ServerConfig {
             outbound_high_water_bytes: 1024 * 1024,
             outbound_limit_bytes: 64 * 1024 * 1024,
             write_stall: Duration::from_secs(60),
+            backlog: Arc::default(),
             frames_per_turn: 64,
             blocking_threads: 8,
             max_lane_calls: 8_192,
@@ -116,6 +121,7 @@ impl<R: Routes + ConnectionEvents> Server<R> {
             lanes,
             config.fast_port,
             config.latencies.clone(),
+            config.backlog.clone(),
         );
         let stopping = CancellationToken::new();
         let acceptor = Acceptor {

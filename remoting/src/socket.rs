@@ -32,6 +32,7 @@ use crate::frame::{Frame, FrameError, LENGTH_BYTES, frame_bytes};
 use crate::hub::{Hub, LogBudget};
 use crate::lanes::guarded;
 use crate::latency;
+use crate::notices::UnwrittenNotices;
 use crate::request::{Call, Handled, Outcome};
 use crate::routes::{Handler, Routes, unsupported};
 use crate::write_queue::WriteQueue;
@@ -71,6 +72,7 @@ pub(crate) struct SocketTask<R, S = TcpStream> {
     inbound: BytesMut,
     resumed: VecDeque<Call>,
     outgoing: WriteQueue,
+    notices: UnwrittenNotices,
 }
 
 /// Why a connection ended.
@@ -123,6 +125,8 @@ impl<R: Routes, S: Socket> Future for SocketTask<R, S> {
             match routed {
                 Err(ending) => return Poll::Ready(ending),
                 Ok(More::Yes) if !task.is_over_high_water() => {
+                    task.hub
+                        .report_backlog(&task.connection, task.outgoing.memory_bytes());
                     // Others on this thread go first.
                     context.waker().wake_by_ref();
                     return Poll::Pending;
@@ -163,6 +167,7 @@ impl<R: Routes, S: Socket> SocketTask<R, S> {
             inbound: BytesMut::new(),
             resumed: VecDeque::new(),
             outgoing: WriteQueue::default(),
+            notices: UnwrittenNotices::default(),
         }
     }
 
@@ -172,6 +177,7 @@ impl<R: Routes, S: Socket> SocketTask<R, S> {
 
     fn take_mail(&mut self) -> Phase {
         let mut mailbox = self.connection.mailbox();
+        self.notices.take(&mut mailbox.notices, self.outgoing.len());
         self.outgoing.append(&mut mailbox.outgoing);
         if !mailbox.resumed.is_empty() {
             self.resumed.append(&mut mailbox.resumed);
@@ -287,7 +293,16 @@ impl<R: Routes, S: Socket> SocketTask<R, S> {
             return Ok(());
         }
         let before = self.outgoing.len();
-        let result = self.outgoing.poll_write_to(&mut self.socket, context);
+        let result = if self.notices.is_empty() {
+            self.outgoing.poll_write_to(&mut self.socket, context)
+        } else {
+            self.notices.begin_write(&mut self.connection.mailbox().notices);
+            let result = self.outgoing.poll_write_to(&mut self.socket, context);
+            let written = before - self.outgoing.len();
+            self.notices
+                .end_write(&mut self.connection.mailbox().notices, written);
+            result
+        };
         let activity = &self.connection.activity;
         activity.unwritten.store(self.outgoing.len(), Ordering::Relaxed);
         if self.outgoing.len() < before {
@@ -361,6 +376,8 @@ impl<R: Routes, S: Socket> SocketTask<R, S> {
     /// Asks to be woken by mail, unless there is some already or nothing is left to wait for.
     fn sleep(&mut self, context: &mut Context<'_>, phase: Phase) -> Sleep {
         self.release_buffer();
+        let kept_bytes = self.outgoing.memory_bytes() + self.inbound.capacity();
+        self.hub.report_backlog(&self.connection, kept_bytes);
         let mut mailbox = self.connection.mailbox();
         if !mailbox.is_empty() || mailbox.phase != phase {
             return Sleep::MailCame;
@@ -377,6 +394,12 @@ impl<R: Routes, S: Socket> SocketTask<R, S> {
             mailbox.waker = Some(context.waker().clone());
         }
         Sleep::Asleep
+    }
+}
+
+impl<R, S> Drop for SocketTask<R, S> {
+    fn drop(&mut self) {
+        self.hub.report_backlog(&self.connection, 0);
     }
 }
 

@@ -27,6 +27,9 @@ const INLINE_BODY_BYTES: usize = 4 * 1024;
 /// Entries of one vectored write.
 const MAX_SLICES: usize = 64;
 
+/// A buffer up to this size is not worth replacing by a smaller one.
+const SMALL_BUFFER_BYTES: usize = 4 * 1024;
+
 /// A spare buffer larger than this is not kept.
 const MAX_SPARE_BYTES: usize = 256 * 1024;
 
@@ -57,12 +60,19 @@ pub(crate) struct WriteQueue {
     /// Bytes of the first body that are written.
     body_written: usize,
     unwritten: usize,
+    /// Bytes of `bodies`.
+    body_bytes: usize,
 }
 
 impl WriteQueue {
     /// Bytes still to be written.
     pub(crate) fn len(&self) -> usize {
         self.unwritten
+    }
+
+    /// Bytes of memory the queue keeps from others.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.buffer.capacity() + self.body_bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -88,6 +98,7 @@ impl WriteQueue {
         } else {
             self.bodies.push_back((self.buffer.len(), body.clone()));
             self.unwritten += body.len();
+            self.body_bytes += body.len();
         }
         self.unwritten += self.buffer.len() - before;
         Ok(())
@@ -109,6 +120,7 @@ impl WriteQueue {
         self.bodies
             .extend(other.bodies.drain(..).map(|(at, body)| (at + shift, body)));
         self.unwritten += other.unwritten;
+        self.body_bytes += other.body_bytes;
         other.unwritten = 0;
         other.release();
     }
@@ -122,12 +134,16 @@ impl WriteQueue {
         while self.unwritten > 0 {
             let socket = Pin::new(&mut *socket);
             let written = if self.bodies.is_empty() {
-                ready!(socket.poll_write(context, &self.buffer[self.buffer_written..]))?
+                socket.poll_write(context, &self.buffer[self.buffer_written..])
             } else {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                 let count = self.fill(&mut slices);
-                ready!(socket.poll_write_vectored(context, &slices[..count]))?
+                socket.poll_write_vectored(context, &slices[..count])
             };
+            if written.is_pending() {
+                self.let_go_of_written();
+            }
+            let written = ready!(written)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -191,25 +207,45 @@ impl WriteQueue {
             self.body_written += of_body;
             written -= of_body;
             if self.body_written == body.len() {
+                self.body_bytes -= body.len();
                 self.bodies.pop_front();
                 self.body_written = 0;
             }
         }
     }
 
+    /// Before a wait that may be long: what is written, and room that nothing is in, is not kept. A queue that is never
+    /// drained would grow with everything that ever went through it.
+    fn let_go_of_written(&mut self) {
+        let rest = self.buffer.len() - self.buffer_written;
+        if self.buffer.capacity() <= SMALL_BUFFER_BYTES || rest > self.buffer.capacity() / 4 {
+            return;
+        }
+        let rest = self.buffer[self.buffer_written..].to_vec();
+        keep_as_spare(std::mem::replace(&mut self.buffer, rest));
+        for (at, _) in &mut self.bodies {
+            *at -= self.buffer_written;
+        }
+        self.buffer_written = 0;
+    }
+
     /// Gives the memory of a drained queue away.
     fn release(&mut self) {
         debug_assert!(self.unwritten == 0);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        if buffer.capacity() > 0 && buffer.capacity() <= MAX_SPARE_BYTES {
-            buffer.clear();
-            SPARE.set(buffer);
-        }
+        keep_as_spare(std::mem::take(&mut self.buffer));
         self.buffer_written = 0;
+        self.body_bytes = 0;
         self.bodies.clear();
         if self.bodies.capacity() > 32 {
             self.bodies = VecDeque::new();
         }
+    }
+}
+
+fn keep_as_spare(mut buffer: Vec<u8>) {
+    if buffer.capacity() > 0 && buffer.capacity() <= MAX_SPARE_BYTES {
+        buffer.clear();
+        SPARE.set(buffer);
     }
 }
 
@@ -333,6 +369,29 @@ mod tests {
             .unwrap();
         assert!(queue.buffer.len() < 200);
         assert_eq!(queue.bodies[0].1.as_ptr(), body.as_ptr());
+    }
+
+    #[test]
+    fn a_queue_that_is_never_drained_keeps_little_of_what_went_through_it() {
+        let mut queue = WriteQueue::default();
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        for opaque in 0..20_000 {
+            push(&mut queue, opaque, 200 + usize::from(opaque % 50 == 0) * 8_000);
+            let leave_a_little = queue.len().saturating_sub(100);
+            let mut socket = Narrow {
+                takes: vec![leave_a_little].into(),
+                taken: Vec::new(),
+            };
+            assert!(queue.poll_write_to(&mut socket, &mut context).is_pending());
+            assert_eq!(queue.len(), 100);
+            assert!(queue.memory_bytes() <= 32 * 1024, "{}", queue.memory_bytes());
+        }
+        let mut socket = Narrow {
+            takes: vec![usize::MAX; 2].into(),
+            taken: Vec::new(),
+        };
+        assert!(queue.poll_write_to(&mut socket, &mut context).is_ready());
+        assert_eq!(queue.memory_bytes(), 0);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 mod peer;
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use peer::*;
+use remoting::backlog::Backlog;
 use remoting::frame::{Frame, SerializeType};
 use remoting::request::{OutgoingRequest, Response};
 use remoting::server::ServerConfig;
@@ -225,6 +227,132 @@ async fn a_peer_that_does_not_read_what_others_send_it_is_closed_at_the_limit() 
     until("it is closed", || !connection.is_open()).await;
     until("the listener is told", || state.closed() == 1).await;
     assert!(connection.oneway(OutgoingRequest::new(40)).is_err());
+}
+
+#[tokio::test]
+async fn peers_that_read_nothing_are_closed_when_together_they_hold_too_much() {
+    const LIMIT: usize = 4_000_000;
+    let backlog = Arc::new(Backlog::with_limit(LIMIT));
+    let (state, server) = TestServer::start(ServerConfig {
+        outbound_high_water_bytes: 200_000,
+        backlog: backlog.clone(),
+        ..ServerConfig::default()
+    })
+    .await;
+    let mut healthy = Peer::connect(&server).await;
+    // Far more than the system buffers of a connection.
+    let requests: Vec<u8> = (0..300).flat_map(|opaque| request(LARGE, opaque, b"")).collect();
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        let mut peer = Peer::connect(&server).await;
+        peer.send(&requests).await;
+        silent.push(peer);
+        healthy.assert_alive().await;
+        assert!(backlog.bytes() <= LIMIT, "{} bytes are held", backlog.bytes());
+    }
+    until("the limit is reached", || state.closed() > 0).await;
+    healthy.assert_alive().await;
+    assert!(state.closed() < 40, "those within the limit stay");
+
+    drop(silent);
+    until("all is given back", || backlog.bytes() == 0).await;
+    healthy.assert_alive().await;
+}
+
+#[tokio::test]
+async fn peers_that_end_no_frame_are_closed_when_together_they_hold_too_much() {
+    const LIMIT: usize = 4_000_000;
+    let backlog = Arc::new(Backlog::with_limit(LIMIT));
+    let (state, server) = TestServer::start(ServerConfig {
+        backlog: backlog.clone(),
+        ..ServerConfig::default()
+    })
+    .await;
+    let mut healthy = Peer::connect(&server).await;
+    let whole = request(ECHO, 1, &vec![7; 1_000_000]);
+    let mut halves = Vec::new();
+    for _ in 0..20 {
+        let mut peer = Peer::connect(&server).await;
+        peer.send(&whole[..500_000]).await;
+        halves.push(peer);
+        healthy.assert_alive().await;
+        assert!(backlog.bytes() <= LIMIT, "{} bytes are held", backlog.bytes());
+    }
+    until("the limit is reached", || state.closed() > 0).await;
+    assert!(state.closed() < 20, "those within the limit stay");
+    let stays = state.connections.lock().unwrap()[1..]
+        .iter()
+        .position(|connection| connection.is_open())
+        .unwrap();
+    let mut stays = halves.swap_remove(stays);
+    drop(halves);
+    until("the others are gone", || state.closed() == 19).await;
+    stays.send(&whole[500_000..]).await;
+    assert_eq!(stays.receive().await.unwrap().body.len(), 1_000_000);
+    until("all is given back", || backlog.bytes() == 0).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_has_one_notice_of_a_subject_waiting() {
+    let (state, server) = TestServer::start(ServerConfig::default()).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.assert_alive().await;
+    let connection = state.connections.lock().unwrap()[0].clone();
+    let subject: Arc<str> = Arc::from("large");
+    let notice = OutgoingRequest::new(40)
+        .field("subject", &subject)
+        .body(vec![1; 10_000]);
+    // What the system buffers is some megabytes; 3 GB would be beyond the limit of the connection.
+    for _ in 0..300_000 {
+        connection.notify(&subject, &notice).unwrap();
+    }
+    assert!(connection.is_open());
+    let other: Arc<str> = Arc::from("other");
+    connection
+        .notify(&other, &OutgoingRequest::new(40).field("subject", &other))
+        .unwrap();
+    // Everything comes, in order, and afterwards there is room again.
+    let mut count = 0;
+    while peer.receive().await.unwrap().fields().get("subject").as_deref() != Some("other") {
+        count += 1;
+    }
+    assert!((1..10_000).contains(&count), "{count} notices");
+    peer.assert_alive().await;
+    connection.notify(&subject, &notice).unwrap();
+    assert_eq!(peer.receive().await.unwrap().code, 40);
+}
+
+/// Model: a number that only grows, a notice after each change. Whoever reads the number after each notice reads the last one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn after_the_last_change_a_notice_is_still_to_be_read() {
+    const END: i32 = 41;
+    let (state, server) = TestServer::start(ServerConfig::default()).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.assert_alive().await;
+    let connection = state.connections.lock().unwrap()[0].clone();
+    let subject: Arc<str> = Arc::from("number");
+    let notice = OutgoingRequest::new(40).field("subject", &subject);
+    let number = Arc::new(AtomicU64::new(0));
+    for burst in 1..=1_000 {
+        let (connection, subject, notice) = (connection.clone(), subject.clone(), notice.clone());
+        let changing = number.clone();
+        let changes = std::thread::spawn(move || {
+            for change in 0..burst % 40 + 1 {
+                changing.fetch_add(1, Ordering::SeqCst);
+                connection.notify(&subject, &notice).unwrap();
+                for _ in 0..change % 7 * 500 {
+                    std::hint::spin_loop();
+                }
+            }
+            connection.oneway(OutgoingRequest::new(END)).unwrap();
+        });
+        let mut known = 0;
+        while peer.receive().await.unwrap().code != END {
+            known = number.load(Ordering::SeqCst);
+        }
+        changes.join().unwrap();
+        assert_eq!(known, number.load(Ordering::SeqCst), "burst {burst}");
+    }
 }
 
 #[tokio::test]

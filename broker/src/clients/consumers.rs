@@ -1,15 +1,17 @@
 //! Consumers: which clients consume as which group, and what the group subscribes to.
 //!
 //! A change of members or subscriptions is told to all members of the group (NOTIFY_CONSUMER_IDS_CHANGED), so that
-//! they share the queues anew at once. Reference: `ConsumerManager`, `ConsumerGroupInfo`.
+//! they share the queues anew at once; `change_notices` says when. Reference: `ConsumerManager`, `ConsumerGroupInfo`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, OnceLock, RwLock};
 
+use common::service::Waker;
 use remoting::body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData};
 use remoting::connection::Connection;
 
-use super::{ClientChannel, notify};
+use super::ClientChannel;
+use super::change_notices::ChangeNotices;
 
 /// A consumer group as it is now.
 #[derive(Clone, Debug)]
@@ -42,7 +44,12 @@ impl ConsumerGroupInfo {
 
     /// The members.
     pub fn channels(&self) -> Vec<Arc<ClientChannel>> {
-        self.channels.values().cloned().collect()
+        self.members().cloned().collect()
+    }
+
+    /// The members, where they are.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = &Arc<ClientChannel>> {
+        self.channels.values()
     }
 
     /// The member with this client id.
@@ -111,11 +118,11 @@ impl ConsumerGroupInfo {
 }
 
 /// The table of consumer groups.
-#[derive(Default)]
 pub struct Consumers {
     // Replaced as a whole on every change, so that pulls take a snapshot and never wait for a heartbeat.
     groups: RwLock<HashMap<String, Arc<ConsumerGroupInfo>>>,
     on_group_gone: OnceLock<GroupListener>,
+    pub(crate) notices: ChangeNotices,
 }
 
 /// Told the name of a group.
@@ -130,9 +137,13 @@ impl std::fmt::Debug for Consumers {
 }
 
 impl Consumers {
-    /// No consumers.
-    pub fn new() -> Self {
-        Self::default()
+    /// No consumers. `notices` wakes the service that tells members of changes.
+    pub fn new(notices: Waker) -> Self {
+        Self {
+            groups: RwLock::default(),
+            on_group_gone: OnceLock::new(),
+            notices: ChangeNotices::new(notices),
+        }
     }
 
     /// Calls `listener` when a group has lost its last member; the first one set stays.
@@ -164,7 +175,7 @@ impl Consumers {
         notify: bool,
     ) -> bool {
         let group = data.group_name.as_str();
-        let (changed, info) = {
+        let (changed, shares_queues) = {
             let mut groups = self.write();
             let entry = match groups.get_mut(group) {
                 Some(entry) => entry,
@@ -176,10 +187,10 @@ impl Consumers {
             let is_new = info.update_channel(group, data, channel);
             let resubscribed =
                 subscriptions.is_some_and(|subscriptions| info.update_subscriptions(subscriptions));
-            (is_new || resubscribed, Arc::clone(entry))
+            (is_new || resubscribed, info.shares_queues())
         };
-        if changed && notify && info.shares_queues() {
-            notify::consumer_ids_changed(group, &info.channels());
+        if changed && notify && shares_queues {
+            self.notices.changed(group);
         }
         changed
     }
@@ -201,7 +212,7 @@ impl Consumers {
 
     /// Takes the client on this connection out of `group`; with `notify` the others are told.
     pub fn unregister(&self, group: &str, connection: &Arc<Connection>, notify: bool) {
-        let left = {
+        let (is_empty, shares_queues) = {
             let mut groups = self.write();
             let Some(entry) = groups.get_mut(group) else {
                 return;
@@ -211,19 +222,17 @@ impl Consumers {
                 return;
             };
             tracing::info!(group, client_id = gone.client_id, "consumer left");
-            let left = Arc::clone(entry);
-            if left.channels.is_empty() {
+            let (is_empty, shares_queues) = (info.channels.is_empty(), info.shares_queues());
+            if is_empty {
                 groups.remove(group);
             }
-            left
+            (is_empty, shares_queues)
         };
-        if left.channels.is_empty()
-            && let Some(listener) = self.on_group_gone.get()
-        {
+        if is_empty && let Some(listener) = self.on_group_gone.get() {
             listener(group);
         }
-        if notify && left.shares_queues() {
-            notify::consumer_ids_changed(group, &left.channels());
+        if notify && !is_empty && shares_queues {
+            self.notices.changed(group);
         }
     }
 
@@ -320,10 +329,17 @@ impl Consumers {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use common::clock::{Clock as _, ManualClock};
+    use common::properties::Live;
+    use common::service::Service as _;
     use remoting::codes::request_code;
     use remoting::frame::LanguageCode;
 
     use super::*;
+    use crate::clients::change_notices::NoticeRounds;
+    use crate::config::BrokerConfig;
 
     fn connection() -> Arc<Connection> {
         Connection::detached("127.0.0.1:9".parse().unwrap())
@@ -350,52 +366,72 @@ mod tests {
         }
     }
 
-    fn told(connection: &Arc<Connection>) -> Vec<i32> {
-        connection.take_sent().iter().map(|frame| frame.code).collect()
+    /// What the members are told, each time after all that has to be told was told.
+    struct Told {
+        rounds: NoticeRounds,
+        clock: ManualClock,
+    }
+
+    impl Told {
+        fn of(consumers: &Arc<Consumers>) -> Self {
+            let config = Arc::new(Live::new(BrokerConfig::default()));
+            Self {
+                rounds: NoticeRounds::new(Arc::clone(consumers), config),
+                clock: ManualClock::new(0),
+            }
+        }
+
+        fn to(&mut self, connection: &Arc<Connection>) -> Vec<i32> {
+            self.clock.advance(Duration::from_secs(1));
+            self.rounds.tick(self.clock.now(), false).unwrap();
+            connection.take_sent().iter().map(|frame| frame.code).collect()
+        }
     }
 
     const CHANGED: [i32; 1] = [request_code::NOTIFY_CONSUMER_IDS_CHANGED];
 
     #[test]
     fn members_are_told_when_one_joins_or_leaves_and_not_at_each_heartbeat() {
-        let consumers = Consumers::new();
+        let consumers = Arc::new(Consumers::new(Waker::new()));
+        let mut told = Told::of(&consumers);
         let (first, second) = (connection(), connection());
         let data = data(&[subscription("t", 1, "*")]);
         assert!(consumers.register(&data, channel(&first, "a", 0), true));
-        assert_eq!(told(&first), CHANGED);
+        assert_eq!(told.to(&first), CHANGED);
         assert!(!consumers.register(&data, channel(&first, "a", 1), true));
-        assert_eq!(told(&first), []);
+        assert_eq!(told.to(&first), []);
 
         assert!(consumers.register(&data, channel(&second, "b", 1), true));
         assert_eq!(
-            (told(&first), told(&second)),
+            (told.to(&first), told.to(&second)),
             (CHANGED.to_vec(), CHANGED.to_vec())
         );
         assert_eq!(consumers.client_ids("g"), ["a", "b"]);
 
         consumers.connection_closed(&second, |_| true);
-        assert_eq!((told(&first), told(&second)), (CHANGED.to_vec(), vec![]));
+        assert_eq!((told.to(&first), told.to(&second)), (CHANGED.to_vec(), vec![]));
         assert_eq!(consumers.client_ids("g"), ["a"]);
     }
 
     #[test]
     fn broadcasting_groups_and_groups_without_notification_are_not_told() {
-        let consumers = Consumers::new();
+        let consumers = Arc::new(Consumers::new(Waker::new()));
+        let mut told = Told::of(&consumers);
         let member = connection();
         let broadcasting = ConsumerData {
             message_model: MessageModel::Broadcasting,
             ..data(&[])
         };
         consumers.register(&broadcasting, channel(&member, "a", 0), true);
-        assert_eq!(told(&member), []);
+        assert_eq!(told.to(&member), []);
         consumers.unregister("g", &member, true);
         consumers.register(&data(&[]), channel(&member, "a", 0), false);
-        assert_eq!(told(&member), []);
+        assert_eq!(told.to(&member), []);
     }
 
     #[test]
     fn the_youngest_subscription_counts_and_dropped_topics_go() {
-        let consumers = Consumers::new();
+        let consumers = Consumers::new(Waker::new());
         let member = connection();
         consumers.register(
             &data(&[subscription("t", 5, "A"), subscription("u", 5, "*")]),
@@ -421,7 +457,7 @@ mod tests {
 
     #[test]
     fn the_last_member_takes_the_group_with_it() {
-        let consumers = Consumers::new();
+        let consumers = Consumers::new(Waker::new());
         let member = connection();
         consumers.register(&data(&[]), channel(&member, "a", 0), false);
         consumers.expire(121_000, 120_000, |_| true);
@@ -431,7 +467,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_is_new_once() {
-        let consumers = Consumers::new();
+        let consumers = Consumers::new(Waker::new());
         let member = connection();
         assert!(
             consumers.fingerprint_changed("g", &member, 7),

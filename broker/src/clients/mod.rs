@@ -5,6 +5,7 @@
 //!   consumers     consumer group -> channels, subscriptions
 //!   queue_locks   which client of a group consumes a queue in order
 //!   broadcast_offsets  how far each member of a broadcasting group is
+//!   change_notices  which groups changed, and when their members are told
 //!   notify        one-way requests to clients
 //!   topic_routes  the queues of a topic on all brokers, for those who share them out
 //! ```
@@ -18,6 +19,7 @@ use remoting::connection::Connection;
 use remoting::frame::LanguageCode;
 
 pub mod broadcast_offsets;
+pub mod change_notices;
 pub mod consumers;
 pub mod notify;
 pub mod producers;

@@ -13,15 +13,16 @@ use super::ClientChannel;
 /// Tells the members of a consumer group to rebalance now.
 ///
 /// A member that cannot be told finds out at its next rebalance, 20 s later at most, so a failure is only traced.
-pub fn consumer_ids_changed(group: &str, members: &[Arc<ClientChannel>]) {
+/// One that has yet to read the last notice about this group is not sent another one.
+pub fn consumer_ids_changed<'a>(group: &Arc<str>, members: impl Iterator<Item = &'a Arc<ClientChannel>>) {
     let header = NotifyConsumerIdsChangedRequestHeader {
         consumer_group: Cow::Borrowed(group),
     };
+    let notice = OutgoingRequest::new(request_code::NOTIFY_CONSUMER_IDS_CHANGED).header(&header);
     for member in members {
-        let request = OutgoingRequest::new(request_code::NOTIFY_CONSUMER_IDS_CHANGED).header(&header);
-        if let Err(error) = member.connection.oneway(request) {
+        if let Err(error) = member.connection.notify(group, &notice) {
             tracing::debug!(
-                group,
+                %group,
                 client_id = member.client_id,
                 "member not told to rebalance: {error}"
             );

@@ -9,6 +9,7 @@ use common::names;
 use common::{properties, property_enum};
 
 use operations::config::MetricsExporterType;
+use remoting::backlog::DEFAULT_BACKLOG_LIMIT_BYTES;
 
 use super::host;
 
@@ -77,6 +78,9 @@ properties! {
         "enableMixedMessageType" enable_mixed_message_type: bool = false, live;
         /// Ours alone: for how long a send is remembered, so that the same unique key is answered and not stored again, ms.
         "duplicateSendWindowMs" duplicate_send_window_ms: i64 = 0, live;
+        /// Ours alone: what all connections together may keep in memory of answers that clients have not taken and of frames
+        /// that they have not ended, bytes. Beyond it the connection is closed that got on with nothing for the longest time.
+        "maxConnectionBufferBytes" max_connection_buffer_bytes: usize = DEFAULT_BACKLOG_LIMIT_BYTES, restart;
         /// Whether half messages are refused.
         "rejectTransactionMessage" reject_transaction_message: bool = false, live;
         "rejectPullConsumerEnable" reject_pull_consumer_enable: bool = false, live;

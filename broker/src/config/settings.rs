@@ -17,6 +17,9 @@ use thiserror::Error;
 
 use super::{BrokerConfig, IMPORTANT_KEYS, MetricsExporterType, NettyClientConfig, NettyServerConfig};
 
+/// The least for `maxConnectionBufferBytes`: what one connection may hold, so that none goes before it reaches its own bound.
+const MIN_CONNECTION_BUFFER_BYTES: usize = 64 * 1024 * 1024;
+
 /// Why the broker cannot start, or change, with the settings given.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -481,6 +484,13 @@ impl Settings {
                 "it is per cent, 1 to 99",
             ));
         }
+        if self.broker.max_connection_buffer_bytes < MIN_CONNECTION_BUFFER_BYTES {
+            return Err(refused(
+                "maxConnectionBufferBytes",
+                &self.broker.max_connection_buffer_bytes.to_string(),
+                "clients that read at their leisure would be disconnected; it is 67108864 (64 MiB) at least",
+            ));
+        }
         let positive: [(&'static str, i64); 7] = [
             (
                 "expectConsumerNumUseFilter",
@@ -752,6 +762,7 @@ mod tests {
         }
         assert!(error("listenPort=109110\n").contains("0 to 65535"));
         assert!(error("mappedFileSizeCommitLog=-1\n").contains("not negative"));
+        assert!(error("maxConnectionBufferBytes=1024\n").contains("64 MiB"));
         assert!(error("autoCreateTopicEnable=yes\n").contains("true or false"));
         assert!(error("flushDiskType=FAST\n").contains("SYNC_FLUSH or ASYNC_FLUSH"));
     }

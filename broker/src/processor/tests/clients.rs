@@ -15,6 +15,7 @@ use remoting::request::OutgoingRequest;
 
 use super::*;
 use crate::filter::tags;
+use crate::services::BrokerTicks;
 
 fn members(broker: &TestBroker, group: &str) -> Answer {
     let header = GetConsumerListByGroupRequestHeader {
@@ -62,10 +63,17 @@ fn a_heartbeat_makes_the_group_its_retry_topic_and_its_members_known() {
 #[test]
 fn members_are_told_when_one_joins_or_leaves() {
     let broker = TestBroker::new().with_topic("Orders");
+    let mut services = BrokerTicks::of(&broker.broker).unwrap();
+    let mut tell = || {
+        broker.clock.advance(Duration::from_secs(1));
+        tick(&mut services.consumer_notices, &broker.clock);
+    };
     let (first, second) = (broker.client(), broker.client());
     first.subscribe("c1", "g", "Orders", "*");
+    tell();
     first.connection.take_sent();
     second.subscribe("c2", "g", "Orders", "*");
+    tell();
     let told = first.connection.take_sent();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].code, request_code::NOTIFY_CONSUMER_IDS_CHANGED);
@@ -80,6 +88,7 @@ fn members_are_told_when_one_joins_or_leaves() {
     };
     let answer = second.call(OutgoingRequest::new(request_code::UNREGISTER_CLIENT).header(&header));
     assert_eq!(answer.code, response_code::SUCCESS);
+    tell();
     assert_eq!(first.connection.take_sent().len(), 1);
     assert_eq!(member_ids(&members(&broker, "g")), ["c1"]);
 }

@@ -17,7 +17,7 @@ final class MqAdminCases {
         + "|haListenPort|namesrvAddr|\\w*(?i:threads?|threadnums|poolNums)\\w*) ?= ?.*$";
 
     /** Keys that only our broker has. */
-    private static final String OWN_KEYS = "^(duplicateSendWindowMs) ?=";
+    private static final String OWN_KEYS = "^(duplicateSendWindowMs|maxConnectionBufferBytes) ?=";
 
     static final List<MqAdminCase> ALL = List.of(
         // What changes with every topic is looked at first.

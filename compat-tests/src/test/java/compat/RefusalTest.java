@@ -5,13 +5,18 @@ import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.impl.CommunicationMode;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.MixAll;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.remoting.RemotingClient;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+import org.apache.rocketmq.remoting.protocol.RequestCode;
 import org.apache.rocketmq.remoting.protocol.ResponseCode;
 import org.apache.rocketmq.remoting.protocol.header.SendMessageRequestHeader;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 import org.junit.jupiter.api.Test;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -88,6 +93,26 @@ class RefusalTest extends CompatTest {
         MQBrokerException e = assertThrows(MQBrokerException.class, () -> puller.pull(queue(topic, 0), "*", 0, 1));
         assertEquals(16, e.getResponseCode());
         assertTrue(e.getErrorMessage().startsWith("subscription group no permission, " + group.getGroupName()), e.getErrorMessage());
+    }
+
+    /** Whatever waits for messages is served by the main port alone; what follows it, acks for instance, by both. */
+    @Test
+    void theVipChannelHandsOutNoMessages() throws Exception {
+        DefaultMQProducer producer = startProducer();
+        RemotingClient client = producer.getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl().getRemotingClient();
+        String vip = MixAll.brokerVIPChannel(true, pair().brokerAddr());
+        for (int code : new int[] {RequestCode.PULL_MESSAGE, RequestCode.LITE_PULL_MESSAGE, RequestCode.PEEK_MESSAGE,
+            RequestCode.POP_MESSAGE, RequestCode.NOTIFICATION, RequestCode.POLLING_INFO, RequestCode.POP_LITE_MESSAGE}) {
+            RemotingCommand answer = client.invokeSync(vip, RemotingCommand.createRequestCommand(code, null), 15_000);
+            assertEquals(ResponseCode.REQUEST_CODE_NOT_SUPPORTED, answer.getCode(), "code " + code);
+            assertEquals(" request type " + code + " not supported", answer.getRemark());
+        }
+        // Without their headers they are refused, but not as unknown.
+        for (int code : new int[] {RequestCode.ACK_MESSAGE, RequestCode.CHANGE_MESSAGE_INVISIBLETIME, RequestCode.QUERY_ASSIGNMENT,
+            RequestCode.LITE_SUBSCRIPTION_CTL, RequestCode.END_TRANSACTION}) {
+            RemotingCommand answer = client.invokeSync(vip, RemotingCommand.createRequestCommand(code, null), 15_000);
+            assertNotEquals(ResponseCode.REQUEST_CODE_NOT_SUPPORTED, answer.getCode(), "code " + code);
+        }
     }
 
     @Test
