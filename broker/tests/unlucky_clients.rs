@@ -385,7 +385,7 @@ fn idle_connections_cost_little_and_hold_up_nobody() {
 }
 
 #[test]
-fn consumers_of_one_group_that_read_nothing_cost_little_and_the_others_know_them_all() {
+fn a_crowd_of_consumers_that_read_nothing_costs_little_and_the_others_know_them_all() {
     let _alone = alone();
     let servers = TestServers::start();
     assert_others_are_served(&servers);
