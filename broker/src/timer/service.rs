@@ -26,7 +26,7 @@ use store::{Appended, PhysicalOffset, PutError, QueueEntry, QueueOffset, Store};
 use super::copies::DeliveredCopies;
 use super::filed::AlreadyFiled;
 use super::message::{Leaving, TimerMessage};
-use super::slot::OpenSlot;
+use super::slot::{Left, OpenSlot};
 use super::timers::{Timers, is_master};
 use crate::delay::copy::{copy, without_crc};
 use crate::stats::BrokerStats;
@@ -290,7 +290,7 @@ impl TimerService {
             && let Some(open) = &mut self.open
         {
             match message.deletes.filter(|_| !rolls) {
-                Some(key) => open.delete(key, message.real_topic),
+                Some(key) => open.delete(key, message.real_topic, position, false),
                 None => open.add(&unit, position, end_ms),
             }
         }
@@ -359,12 +359,16 @@ impl TimerService {
         let mut open = OpenSlot::new(delivered_from);
         let end_ms = self.slot_ms.saturating_add(self.timers.files.precision_ms());
         self.timers.files.visit_slot(self.slot_ms, |position, unit| {
+            // What only names the last message followed before a stop names a recall of another slot, maybe.
+            if unit.is_marker() && !unit.has_met() {
+                return;
+            }
             if unit.kind.deletes && !unit.kind.rolls {
                 let bytes = self.store.read_at(unit.physical_offset);
                 let record = bytes.as_deref().and_then(|bytes| record::decode(bytes).ok());
                 let message = record.as_ref().and_then(TimerMessage::of);
                 if let Some((key, message)) = message.and_then(|message| Some((message.deletes?, message))) {
-                    open.delete(key, message.real_topic);
+                    open.delete(key, message.real_topic, position, unit.has_met());
                 }
             } else {
                 open.add(unit, position, end_ms);
@@ -497,12 +501,12 @@ impl TimerService {
         let marker = self.marker();
         match self.open.take() {
             Some(open) if open.has_delivered => {
-                let rest: Vec<TimerUnit> = open
-                    .rest()
+                let units: Vec<TimerUnit> = open
+                    .left()
                     .into_iter()
-                    .filter_map(|position| files.unit(position))
+                    .filter_map(|left| self.unit_left(left))
                     .collect();
-                files.refile(self.slot_ms, &rest, marker)?;
+                files.refile(self.slot_ms, &units, marker)?;
             }
             _ => {
                 if let Some(marker) = marker.filter(|marker| !is_of_same_message(files.last_unit(), marker)) {
@@ -511,6 +515,14 @@ impl TimerService {
             }
         }
         Ok(())
+    }
+
+    /// What is left of a unit. A recall that met its message takes out others like it, and counts no more.
+    fn unit_left(&self, left: Left) -> Option<TimerUnit> {
+        match left {
+            Left::Waits(position) => self.timers.files.unit(position),
+            Left::HasMet(position) => self.timers.files.unit(position).map(TimerUnit::met),
+        }
     }
 
     /// A unit of the current slot that names the last message followed, and takes nothing back.

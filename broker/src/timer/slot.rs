@@ -25,9 +25,19 @@ pub(crate) struct OpenSlot {
 #[derive(Clone, Debug)]
 struct Recalled {
     topic: String,
-    /// How often it was asked for, less one when the message was met.
-    unmet: usize,
-    is_found: bool,
+    /// Units that met no message, or one that was taken back already.
+    unmet: Vec<u64>,
+    /// Units that met theirs: one, and what was left of such before.
+    met: Vec<u64>,
+}
+
+/// A unit of a slot that is left before it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Left {
+    /// A message that waits, or a recall that met none yet.
+    Waits(u64),
+    /// A recall that took its message out already; one like it may still come up.
+    HasMet(u64),
 }
 
 impl OpenSlot {
@@ -46,14 +56,18 @@ impl OpenSlot {
         self.waiting.push(Reverse((due_ms, position)));
     }
 
-    /// Takes a message back.
-    pub(crate) fn delete(&mut self, key: &str, topic: &str) {
+    /// Takes a message back, as the unit at `position` says; `has_met` when that was done before the slot was left.
+    pub(crate) fn delete(&mut self, key: &str, topic: &str, position: u64, has_met: bool) {
         let recalled = self.deleted.entry(key.to_owned()).or_insert_with(|| Recalled {
             topic: topic.to_owned(),
-            unmet: 0,
-            is_found: false,
+            unmet: Vec::new(),
+            met: Vec::new(),
         });
-        recalled.unmet += 1;
+        if has_met {
+            recalled.met.push(position);
+        } else {
+            recalled.unmet.push(position);
+        }
     }
 
     /// Whether a message was taken back; notes that it was met.
@@ -61,8 +75,8 @@ impl OpenSlot {
         let Some(recalled) = self.deleted.get_mut(key) else {
             return false;
         };
-        if !std::mem::replace(&mut recalled.is_found, true) {
-            recalled.unmet -= 1;
+        if recalled.met.is_empty() {
+            recalled.met.extend(recalled.unmet.pop());
         }
         true
     }
@@ -71,7 +85,7 @@ impl OpenSlot {
     pub(crate) fn unmet_recalls(&self) -> impl Iterator<Item = &str> {
         self.deleted
             .values()
-            .flat_map(|recalled| std::iter::repeat_n(recalled.topic.as_str(), recalled.unmet))
+            .flat_map(|recalled| std::iter::repeat_n(recalled.topic.as_str(), recalled.unmet.len()))
     }
 
     /// When the next is due, and the position of its unit.
@@ -84,15 +98,20 @@ impl OpenSlot {
         self.waiting.pop();
     }
 
-    /// Positions of the units that still wait, in the order they were filed.
-    pub(crate) fn rest(&self) -> Vec<u64> {
-        let mut positions: Vec<u64> = self
+    /// What the slot must hold for whoever goes on with it: what waits, in the order it was filed, and all recalls.
+    pub(crate) fn left(&self) -> Vec<Left> {
+        let waiting = self
             .waiting
             .iter()
-            .map(|Reverse((_, position))| *position)
-            .collect();
-        positions.sort_unstable();
-        positions
+            .map(|Reverse((_, position))| Left::Waits(*position));
+        let recalls = self.deleted.values().flat_map(|recalled| {
+            let met = recalled.met.iter().map(|position| Left::HasMet(*position));
+            let unmet = recalled.unmet.iter().map(|position| Left::Waits(*position));
+            met.chain(unmet)
+        });
+        let mut left: Vec<Left> = waiting.chain(recalls).collect();
+        left.sort_unstable();
+        left
     }
 }
 
@@ -122,7 +141,7 @@ mod tests {
         for (position, due_ms) in due.into_iter().enumerate() {
             slot.add(&unit(due_ms), position as u64, 6_000);
         }
-        assert_eq!(slot.rest(), [0, 1, 2, 3, 4]);
+        assert_eq!(slot.left(), [0, 1, 2, 3, 4].map(Left::Waits));
         let mut left = Vec::new();
         while let Some(next) = slot.next() {
             left.push(next);
@@ -134,12 +153,12 @@ mod tests {
     #[test]
     fn recalls_that_met_no_message_are_told() {
         let mut slot = OpenSlot::new(PhysicalOffset(0));
-        slot.delete("a", "Orders");
-        slot.delete("b", "Bills");
+        slot.delete("a", "Orders", 0, false);
+        slot.delete("b", "Bills", 52, false);
         assert!(slot.is_deleted("a") && !slot.is_deleted("c"));
         assert_eq!(slot.unmet_recalls().collect::<Vec<_>>(), ["Bills"]);
-        slot.delete("a", "Orders");
-        slot.delete("a", "Orders");
+        slot.delete("a", "Orders", 104, false);
+        slot.delete("a", "Orders", 156, false);
         let mut unmet: Vec<_> = slot.unmet_recalls().collect();
         unmet.sort_unstable();
         assert_eq!(
@@ -147,5 +166,21 @@ mod tests {
             ["Bills", "Orders", "Orders"],
             "one recall took the message"
         );
+    }
+
+    #[test]
+    fn a_slot_that_is_left_keeps_its_recalls_and_knows_which_met_their_message() {
+        let mut slot = OpenSlot::new(PhysicalOffset(0));
+        slot.add(&unit(Some(5_300)), 0, 6_000);
+        slot.delete("met", "Orders", 52, false);
+        slot.delete("unmet", "Orders", 104, false);
+        assert!(slot.is_deleted("met"));
+        let left = slot.left();
+        assert_eq!(left, [Left::Waits(0), Left::Waits(104), Left::HasMet(52)]);
+
+        let mut slot = OpenSlot::new(PhysicalOffset(0));
+        slot.delete("met", "Orders", 52, true);
+        assert!(slot.is_deleted("met"), "one sent again with the same key");
+        assert_eq!(slot.unmet_recalls().next(), None);
     }
 }

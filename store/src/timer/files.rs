@@ -134,6 +134,8 @@ impl TimerFiles {
         }
         let first = dangling.iter().map(|(_, slot)| slot.first).min();
         self.revise(first.unwrap_or(end).min(revise_from))?;
+        // A second crash must not bring back a slot that pointed beyond the end: by then, another slot's unit may lie there.
+        self.wheel.flush()?;
         let pending = self.waiting()?.map(|(_, slot)| i64::from(slot.count)).sum();
         self.pending.store(pending, Ordering::Relaxed);
         Ok(())
@@ -330,8 +332,11 @@ fn weight(unit: &TimerUnit) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use common::clock::ManualClock;
+
     use super::*;
     use crate::disk::RealDisk;
+    use crate::sim_disk::SimDisk;
     use crate::timer::UnitKind;
 
     const START_MS: i64 = 1_790_000_000_000;
@@ -482,6 +487,56 @@ mod tests {
         assert_eq!(files.pending(), 10);
         files.file(unit(10, 9_000)).unwrap();
         assert_eq!(messages(&files, START_MS + 9_000), [10]);
+    }
+
+    /// The first power failure may leave a slot on the disk whose unit it takes; behind that, other slots are filed then.
+    #[test]
+    fn a_second_power_failure_brings_back_no_slot_that_points_to_the_unit_of_another() {
+        for seed in 0..64 {
+            let disk = SimDisk::new(Arc::new(ManualClock::new(START_MS)));
+            let options = TimerOptions {
+                disk: Arc::new(disk.clone()),
+                root: PathBuf::from("/timer"),
+                log_file_size: 4096,
+                precision_ms: 1_000,
+                commit_log_end: PhysicalOffset(u64::MAX),
+            };
+            let (files, _) = open(&options).unwrap();
+            files.file(unit(0, 5_000)).unwrap();
+            let progress = TimerProgress {
+                log_flushed: files.log_end(),
+                ..TimerProgress::default()
+            };
+            files.flush(progress).unwrap();
+            for number in 1..5 {
+                files.file(unit(number, 5_000)).unwrap();
+            }
+            drop(files);
+            disk.crash(seed).unwrap();
+            let (files, _) = open(&options).unwrap();
+            // A page of the log holds them all, and is there or not, or torn.
+            for number in 5..10 {
+                files.file(unit(number, 6_000)).unwrap();
+            }
+            drop(files);
+            disk.crash(seed + 1_000).unwrap();
+            let (files, _) = open(&options).unwrap();
+            let mut filed = Vec::new();
+            files.visit_from(0, |unit| {
+                filed.push((unit.slot_time_ms(), unit.physical_offset.0 / 100))
+            });
+            for slot_ms in [START_MS + 5_000, START_MS + 6_000] {
+                let of_slot = filed.iter().filter(|(time_ms, _)| *time_ms == slot_ms);
+                let of_slot: Vec<u64> = of_slot.map(|(_, number)| *number).collect();
+                assert_eq!(messages(&files, slot_ms), of_slot, "seed {seed}, {filed:?}");
+                assert_eq!(files.count_at(slot_ms) as usize, of_slot.len(), "seed {seed}");
+            }
+            assert_eq!(
+                messages(&files, START_MS + 5_000).first(),
+                Some(&0),
+                "seed {seed}"
+            );
+        }
     }
 
     #[test]

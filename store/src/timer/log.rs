@@ -92,9 +92,26 @@ impl TimerUnit {
         self.write_time_ms.saturating_add(i64::from(self.delay_ms))
     }
 
-    /// Whether it stands for no message that waits, and only names the last one followed: a deletion for no topic.
+    /// Whether it counts for no message that waits: a deletion for no topic. It names the last message followed, or a recall
+    /// that took its message out already.
     pub fn is_marker(&self) -> bool {
         self.kind.deletes && self.topic_hash == 0
+    }
+
+    /// Whether it is a recall that took its message out already.
+    pub fn has_met(&self) -> bool {
+        self.is_marker() && self.due_ms.is_some()
+    }
+
+    /// The recall, when it has taken its message out: it counts no more.
+    #[must_use]
+    pub fn met(self) -> Self {
+        debug_assert!(self.kind.deletes, "only a recall meets a message");
+        Self {
+            topic_hash: 0,
+            due_ms: Some(self.due_ms.unwrap_or(self.slot_time_ms())),
+            ..self
+        }
     }
 
     /// As it lies in the log.
@@ -187,7 +204,10 @@ impl TimerLog {
         {
             let published = usize::try_from(end - last.start()).expect("inside a mapped file");
             let path = last.path().to_owned();
-            last.truncate(published)
+            let truncated = last.truncate(published);
+            // Or a second crash could bring units back that lie behind new ones.
+            truncated
+                .and_then(|()| last.flush(0..last.size()))
                 .map_err(OpenError::io("truncate", &path))?;
         }
         queue.publish(files);
@@ -196,7 +216,8 @@ impl TimerLog {
             files: queue,
             writer: Mutex::new(writer),
             end: AtomicU64::new(end),
-            flushed: AtomicU64::new(end),
+            // After a kill, the last units are in the page cache alone.
+            flushed: AtomicU64::new(scan_from.min(end)),
         })
     }
 

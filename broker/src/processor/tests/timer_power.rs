@@ -94,7 +94,7 @@ fn a_late_message_comes_when_the_power_takes_its_copy_and_leaves_the_timer_log()
         world.flush_log();
         world.settle();
         assert!(world.delivered().contains_key("late"), "at once, seed {seed}");
-        let timers = world.running().test.broker.timers.as_ref().expect("a timer");
+        let timers = world.timers();
         assert_eq!(timers.files.log_end(), 52, "one unit, seed {seed}");
         timers.files.flush(timers.files.progress()).expect("a flush");
         world.lose_power();
@@ -106,6 +106,30 @@ fn a_late_message_comes_when_the_power_takes_its_copy_and_leaves_the_timer_log()
         assert_eq!(delivered, ["late", "waits"], "seed {seed}");
     }
     assert!(lost > 0, "no power failure took the copy");
+}
+
+/// The slot is filed anew with what is left of it: recalls are, too.
+#[test]
+fn a_recall_holds_when_its_slot_is_left_in_the_middle() {
+    for dies in [World::stop, World::kill, World::lose_power] {
+        let mut world = World::new(1);
+        let slot_ms = world.clock.wall_ms() + 3_000;
+        world.send_due("comes", slot_ms + 100, false);
+        world.send_due("met", slot_ms + 200, false);
+        world.send_due("unmet", slot_ms + 900, false);
+        world.settle();
+        world.recall_of("met");
+        world.recall_of("unmet");
+        world.pass(3_300);
+        assert!(world.delivered().contains_key("comes"));
+        world.flush_timer();
+        dies(&mut world);
+        world.pass(12_000);
+        world.check();
+        assert_eq!(world.delivered().len(), 1);
+        let metrics = world.timers().metrics.snapshot().timing_count;
+        assert!(metrics.values().all(|metric| metric.count == 0), "{metrics:?}");
+    }
 }
 
 impl World {
@@ -136,15 +160,7 @@ impl World {
                 "{body} was safe and never came: {sent:?}"
             );
         }
-        let waiting = self
-            .running()
-            .test
-            .broker
-            .timers
-            .as_ref()
-            .expect("a timer")
-            .files
-            .pending();
+        let waiting = self.timers().files.pending();
         assert_eq!(waiting, 0, "nothing waits at the end");
     }
 
@@ -198,8 +214,11 @@ impl World {
 
     fn recall(&mut self) {
         let number = self.random.below(self.sent.len().max(1) as i32);
-        let body = format!("m{number}");
-        let Some(handle) = self.sent.get(&body).map(|sent| sent.handle.clone()) else {
+        self.recall_of(&format!("m{number}"));
+    }
+
+    fn recall_of(&mut self, body: &str) {
+        let Some(handle) = self.sent.get(body).map(|sent| sent.handle.clone()) else {
             return;
         };
         let header = RecallMessageRequestHeader {
@@ -210,7 +229,7 @@ impl World {
         let request = OutgoingRequest::new(request_code::RECALL_MESSAGE).header(&header);
         let answer = self.running().test.client().call(request);
         let end = self.log_end();
-        let sent = self.sent.get_mut(&body).expect("found above");
+        let sent = self.sent.get_mut(body).expect("found above");
         if answer.code == response_code::SUCCESS && sent.recall.is_none() {
             sent.recall = Some(Recall { end, is_safe: false });
         } else {
@@ -330,6 +349,11 @@ impl World {
 
     fn running(&self) -> &Running {
         self.running.as_ref().expect("a broker runs")
+    }
+
+    fn timers(&self) -> &crate::timer::Timers {
+        let broker = &self.running().test.broker;
+        broker.timers.as_ref().expect("a timer")
     }
 
     fn log_end(&self) -> u64 {
