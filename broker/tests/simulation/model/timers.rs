@@ -87,11 +87,18 @@ impl Model {
         self.indexed().filter(|record| record.queue.0 == TIMER_TOPIC)
     }
 
-    /// Whether a recall of the message is in the log: it was promised, or will be.
+    /// The recalls of the message: they were promised, or will be.
+    fn recalls_of(&self, record: &Logged) -> impl Iterator<Item = &Logged> {
+        let key = record.property(name::UNIQ_KEY).to_owned();
+        self.log
+            .iter()
+            .filter(move |other| other.queue.0 == TIMER_TOPIC && other.takes_back() == key)
+    }
+
+    /// Whether the message must not come. A recall that retention deleted before it met the message is forgotten; the message
+    /// may have rolled out of the deleted files.
     fn is_recalled(&self, record: &Logged) -> bool {
-        let key = record.property(name::UNIQ_KEY);
-        let recalls = self.log.iter().filter(|other| other.queue.0 == TIMER_TOPIC);
-        recalls.map(Logged::takes_back).any(|taken| taken == key)
+        self.recalls_of(record).any(|recall| recall.at >= self.log_min)
     }
 
     /// A record that the timer put: the only copy of a message whose time has come and that nobody took back, or of one that
@@ -134,7 +141,7 @@ impl Model {
     pub fn nothing_is_overdue(&self, now_ms: i64, precision_ms: i64) -> Result<(), Violation> {
         let is_over = |record: &&Logged| record.out_ms() + precision_ms < now_ms;
         for record in self.waiting().filter(is_over) {
-            let must_come = record.takes_back().is_empty() && !self.is_recalled(record);
+            let must_come = record.takes_back().is_empty() && self.recalls_of(record).next().is_none();
             ensure!(
                 !must_come || self.timers.copies.contains_key(&record.at),
                 "{} waits at {} since {} ms: it was to leave the slot {}",
