@@ -130,7 +130,9 @@ impl ReviveQueue {
     pub fn accept_ack(&mut self, record: &ReviveRecord) {
         match record {
             ReviveRecord::CheckPoint(_) | ReviveRecord::TakeOver(_) => {}
-            ReviveRecord::Ack(ack) => self.acknowledge(Key::of_ack(ack), &[ack.ack_offset]),
+            ReviveRecord::Ack(ack) | ReviveRecord::TakenOver(ack, _) => {
+                self.acknowledge(Key::of_ack(ack), &[ack.ack_offset]);
+            }
             ReviveRecord::BatchAck(ack) => self.acknowledge(Key::of_batch(ack), &ack.ack_offset_list),
         }
     }

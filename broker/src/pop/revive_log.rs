@@ -18,8 +18,8 @@ use common::message::properties::{self, name};
 use common::names;
 use remoting::body::fastjson;
 use remoting::body::pop::{AckMsg, BatchAckMsg, PopCheckPoint};
-use store::record::Record;
-use store::{Appended, Message, PutError, Store};
+use store::record::{self, Record};
+use store::{Appended, Message, PhysicalOffset, PutError, Store};
 
 use crate::config::Identity;
 use crate::metrics::events::PopRecord;
@@ -36,6 +36,8 @@ pub const ACK_TIME_INTERVAL_MS: i64 = 1_000;
 
 /// Property of the checkpoints that take over from another. Ours; the reference has no use for it.
 const TAKES_OVER: &str = "POP_TAKES_OVER";
+/// Property of the acks given because another checkpoint took over: where that is in the CommitLog. Ours, too.
+const TAKEN_OVER_AT: &str = "POP_TAKEN_OVER_AT";
 
 /// One record of the revive topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,9 @@ pub enum ReviveRecord {
     TakeOver(PopCheckPoint),
     /// One of them is done.
     Ack(AckMsg),
+    /// For this checkpoint one of them is done, as another one took over, which is there in the CommitLog. A power failure may
+    /// take that and leave this: then it says nothing (see [`ReviveLog::counts`]).
+    TakenOver(AckMsg, PhysicalOffset),
     /// Several are.
     BatchAck(BatchAckMsg),
 }
@@ -60,7 +65,10 @@ impl ReviveRecord {
                 fastjson::from_slice(body).map(ReviveRecord::TakeOver)
             }
             "ck" => fastjson::from_slice(body).map(ReviveRecord::CheckPoint),
-            "ack" => fastjson::from_slice(body).map(ReviveRecord::Ack),
+            "ack" => fastjson::from_slice(body).map(|ack| match record.property(TAKEN_OVER_AT) {
+                Some(at) => ReviveRecord::TakenOver(ack, PhysicalOffset(at.parse().unwrap_or(u64::MAX))),
+                None => ReviveRecord::Ack(ack),
+            }),
             "bAck" => fastjson::from_slice(body).map(ReviveRecord::BatchAck),
             _ => return None,
         };
@@ -77,7 +85,7 @@ impl ReviveRecord {
     fn tag(&self) -> &'static str {
         match self {
             ReviveRecord::CheckPoint(_) | ReviveRecord::TakeOver(_) => "ck",
-            ReviveRecord::Ack(_) => "ack",
+            ReviveRecord::Ack(_) | ReviveRecord::TakenOver(..) => "ack",
             ReviveRecord::BatchAck(_) => "bAck",
         }
     }
@@ -86,7 +94,9 @@ impl ReviveRecord {
     fn queue(&self) -> GroupQueue<'_> {
         let (topic, group, queue_id) = match self {
             ReviveRecord::CheckPoint(ck) | ReviveRecord::TakeOver(ck) => (&ck.topic, &ck.cid, ck.queue_id),
-            ReviveRecord::Ack(ack) => (&ack.topic, &ack.consumer_group, ack.queue_id),
+            ReviveRecord::Ack(ack) | ReviveRecord::TakenOver(ack, _) => {
+                (&ack.topic, &ack.consumer_group, ack.queue_id)
+            }
             ReviveRecord::BatchAck(ack) => (&ack.topic, &ack.consumer_group, ack.queue_id),
         };
         GroupQueue {
@@ -104,7 +114,7 @@ impl ReviveRecord {
             topic: queue.topic.to_owned(),
             kind: match self {
                 ReviveRecord::CheckPoint(_) | ReviveRecord::TakeOver(_) => "CK",
-                ReviveRecord::Ack(_) | ReviveRecord::BatchAck(_) => "ACK",
+                ReviveRecord::Ack(_) | ReviveRecord::TakenOver(..) | ReviveRecord::BatchAck(_) => "ACK",
             },
         }
     }
@@ -116,7 +126,9 @@ impl ReviveRecord {
             ReviveRecord::CheckPoint(ck) | ReviveRecord::TakeOver(ck) => {
                 in_flight.begin(queue, u64::try_from(ck.num).unwrap_or(0));
             }
-            ReviveRecord::Ack(ack) => in_flight.end(queue, ack.pop_time_ms, 1),
+            ReviveRecord::Ack(ack) | ReviveRecord::TakenOver(ack, _) => {
+                in_flight.end(queue, ack.pop_time_ms, 1);
+            }
             ReviveRecord::BatchAck(ack) => {
                 in_flight.end(queue, ack.pop_time_ms, ack.ack_offset_list.len() as u64);
             }
@@ -135,7 +147,7 @@ impl ReviveRecord {
                 &ck.broker_name,
                 "ck",
             ),
-            ReviveRecord::Ack(ack) => (
+            ReviveRecord::Ack(ack) | ReviveRecord::TakenOver(ack, _) => (
                 &ack.topic,
                 ack.queue_id,
                 ack.ack_offset,
@@ -161,7 +173,7 @@ impl ReviveRecord {
     fn body(&self) -> Vec<u8> {
         let body = match self {
             ReviveRecord::CheckPoint(ck) | ReviveRecord::TakeOver(ck) => fastjson::to_vec(ck),
-            ReviveRecord::Ack(ack) => fastjson::to_vec(ack),
+            ReviveRecord::Ack(ack) | ReviveRecord::TakenOver(ack, _) => fastjson::to_vec(ack),
             ReviveRecord::BatchAck(ack) => fastjson::to_vec(ack),
         };
         body.expect("a struct of numbers and texts has a JSON form")
@@ -245,6 +257,35 @@ impl ReviveLog {
         self.undecided.get(usize::try_from(queue_id).ok()?)
     }
 
+    /// Whether a record that was read is to be believed: of what took over, an ack was not the only one to survive.
+    pub fn counts(&self, record: &ReviveRecord) -> bool {
+        let ReviveRecord::TakenOver(ack, at) = record else {
+            return true;
+        };
+        if *at < self.store.log_range().start {
+            // Retention took it, as it takes what is older still.
+            return true;
+        }
+        let bytes = self.store.read_at(*at);
+        let found = bytes.as_deref().and_then(|bytes| record::decode(bytes).ok());
+        let took_over = match found.as_ref().and_then(ReviveRecord::parse) {
+            Some(ReviveRecord::TakeOver(checkpoint)) => {
+                (&checkpoint.topic, &checkpoint.cid, checkpoint.queue_id)
+                    == (&ack.topic, &ack.consumer_group, ack.queue_id)
+                    && checkpoint.start_offset == ack.ack_offset
+            }
+            _ => false,
+        };
+        if !took_over {
+            tracing::warn!(
+                physical_offset = at.0,
+                ?ack,
+                "a crash took the checkpoint that was to take over: the one before stands"
+            );
+        }
+        took_over
+    }
+
     /// Appends a record, to be read when `due_ms` says, less [`ACK_TIME_INTERVAL_MS`] for a checkpoint.
     ///
     /// # Errors
@@ -270,14 +311,18 @@ impl ReviveLog {
         let now_ms = self.clock.wall_ms();
         let deliver_at_ms = match record {
             ReviveRecord::CheckPoint(_) | ReviveRecord::TakeOver(_) => due_ms - ACK_TIME_INTERVAL_MS,
-            ReviveRecord::Ack(_) | ReviveRecord::BatchAck(_) => due_ms,
+            ReviveRecord::Ack(_) | ReviveRecord::TakenOver(..) | ReviveRecord::BatchAck(_) => due_ms,
         };
         let mut text = String::with_capacity(256);
         properties::push(&mut text, name::TAGS, record.tag());
         properties::push(&mut text, name::UNIQ_KEY, &record.unique_key());
         properties::push(&mut text, name::TIMER_DELIVER_MS, &deliver_at_ms.to_string());
-        if matches!(record, ReviveRecord::TakeOver(_)) {
-            properties::push(&mut text, TAKES_OVER, "true");
+        match record {
+            ReviveRecord::TakeOver(_) => properties::push(&mut text, TAKES_OVER, "true"),
+            ReviveRecord::TakenOver(_, at) => {
+                properties::push(&mut text, TAKEN_OVER_AT, &at.0.to_string());
+            }
+            ReviveRecord::CheckPoint(_) | ReviveRecord::Ack(_) | ReviveRecord::BatchAck(_) => {}
         }
         let waits = deliver_at_ms > now_ms;
         if waits {
@@ -355,7 +400,7 @@ mod tests {
             let due_ms = match parsed(tag, body) {
                 ReviveRecord::CheckPoint(ck) => ck.revive_time_ms() - ACK_TIME_INTERVAL_MS,
                 ReviveRecord::Ack(ack) => ack.pop_time_ms + 600_000,
-                ReviveRecord::TakeOver(_) | ReviveRecord::BatchAck(_) => {
+                ReviveRecord::TakeOver(_) | ReviveRecord::TakenOver(..) | ReviveRecord::BatchAck(_) => {
                     unreachable!("there is none in the file")
                 }
             };

@@ -129,7 +129,8 @@ impl Reading {
         let next = committed.map_or(0, |decided| decided.saturating_add(1)).max(0);
         // An ack of a checkpoint that the timer delivers again may stand before the progress.
         for entry in recent_entries(broker, topic, queue_id, Some(next)) {
-            if let Some(record) = read_record(broker, &entry).as_deref().and_then(parse) {
+            let record = read_record(broker, &entry).as_deref().and_then(parse);
+            if let Some(record) = record.filter(|record| broker.revive_log.counts(record)) {
                 state.accept_ack(&record);
             }
         }
@@ -171,7 +172,9 @@ impl Reading {
             if let Some(events) = broker.stats.events() {
                 events.revive_out.add(&(parsed.for_metrics(), self.queue_id), 1);
             }
-            self.state.accept(parsed, entry.queue_offset.to_wire());
+            if broker.revive_log.counts(&parsed) {
+                self.state.accept(parsed, entry.queue_offset.to_wire());
+            }
         }
     }
 

@@ -56,7 +56,8 @@ pub(crate) fn ack_message(broker: &Broker, request: Request<'_, AckMessageReques
         }
         Popped::Lite(lmq) => return lite_ack::ack(broker, header, &lmq),
     };
-    let appended = append_ack(broker, &handle, wanted, header.offset)?;
+    let ack = ReviveRecord::Ack(ack_of(&handle, wanted, header.offset));
+    let appended = append_ack(broker, &ack, &handle, wanted)?;
     let queue = GroupQueue {
         topic: wanted.topic,
         group: wanted.group,
@@ -74,14 +75,9 @@ pub(crate) fn ack_message(broker: &Broker, request: Request<'_, AckMessageReques
     ))
 }
 
-/// Writes the ack of one message, named by the handle it was popped with.
-pub(crate) fn append_ack(
-    broker: &Broker,
-    handle: &PopHandle<'_>,
-    wanted: Wanted<'_>,
-    offset: i64,
-) -> Result<Appended, Refusal> {
-    let ack = AckMsg {
+/// The ack of one message, named by the handle it was popped with.
+pub(crate) fn ack_of(handle: &PopHandle<'_>, wanted: Wanted<'_>, offset: i64) -> AckMsg {
+    AckMsg {
         ack_offset: offset,
         broker_name: Some(handle.broker_name.to_owned()),
         consumer_group: wanted.group.to_owned(),
@@ -89,9 +85,18 @@ pub(crate) fn append_ack(
         queue_id: wanted.queue_id,
         start_offset: handle.start_offset,
         topic: wanted.topic.to_owned(),
-    };
+    }
+}
+
+/// Puts such an ack.
+pub(crate) fn append_ack(
+    broker: &Broker,
+    ack: &ReviveRecord,
+    handle: &PopHandle<'_>,
+    wanted: Wanted<'_>,
+) -> Result<Appended, Refusal> {
     let due_ms = handle.pop_time_ms.saturating_add(handle.invisible_time_ms);
-    let appended = append(broker, &ReviveRecord::Ack(ack), handle.revive_queue_id, due_ms)?;
+    let appended = append(broker, ack, handle.revive_queue_id, due_ms)?;
     broker.stats.record_acks(wanted.group, wanted.topic, 1);
     Ok(appended)
 }

@@ -1,7 +1,8 @@
 //! CHANGE_MESSAGE_INVISIBLETIME: a popped message stays invisible for longer, or comes back sooner.
 //!
 //! A new checkpoint of this one message takes over, then the old one is told that the message is done: in this order, so
-//! that a crash in between makes it come back twice rather than never. Reference: `ChangeInvisibleTimeProcessor`.
+//! that a crash in between makes it come back twice rather than never. A power failure may leave the second record without the
+//! first: it names that, and counts only with it. Reference: `ChangeInvisibleTimeProcessor`.
 
 use remoting::body::pop::PopCheckPoint;
 use remoting::header::{ChangeInvisibleTimeRequestHeader, ChangeInvisibleTimeResponseHeader};
@@ -10,7 +11,7 @@ use remoting::request::{Handled, Request, Response};
 use crate::broker::Broker;
 use crate::pop::handle::PopHandle;
 use crate::pop::revive_log::ReviveRecord;
-use crate::processor::ack_message::{append, append_ack};
+use crate::processor::ack_message::{ack_of, append, append_ack};
 use crate::processor::lite_ack;
 use crate::processor::pop_checks::{self, Named, Popped, Wanted};
 use crate::processor::pop_order::{self, InOrder};
@@ -55,14 +56,16 @@ pub(crate) fn change_invisible_time(broker: &Broker, request: ChangeRequest<'_>)
         ..PopCheckPoint::default()
     };
     let due_ms = checkpoint.revive_time_ms();
-    append(
+    let taken_over = append(
         broker,
         &ReviveRecord::TakeOver(checkpoint),
         handle.revive_queue_id,
         due_ms,
     )?;
     broker.stats.record_checkpoint(wanted.group, wanted.topic);
-    let appended = append_ack(broker, &handle, wanted, header.offset)?;
+    let ack = ack_of(&handle, wanted, header.offset);
+    let ack = ReviveRecord::TakenOver(ack, taken_over.physical_offset);
+    let appended = append_ack(broker, &ack, &handle, wanted)?;
     let answer = ChangeInvisibleTimeResponseHeader {
         pop_time: pop_time_ms,
         invisible_time: header.invisible_time,

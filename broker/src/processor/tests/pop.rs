@@ -219,6 +219,18 @@ impl Revival {
         Self::of(broker)
     }
 
+    /// What a power failure may do to what was not flushed: this part of the log is lost, what is behind it is not.
+    fn lose(&self, range: std::ops::Range<u64>) {
+        let directory = self.broker._directory.path();
+        let mut file = std::fs::File::options()
+            .write(true)
+            .open(directory.join("commitlog/00000000000000000000"))
+            .expect("the log's first file");
+        file.seek(SeekFrom::Start(range.start)).expect("a file");
+        file.write_all(&vec![0; (range.end - range.start) as usize])
+            .expect("a write");
+    }
+
     /// Writes the offsets, as is done every few seconds.
     fn persist(&self) {
         self.broker.broker.consumer_offsets.flush().expect("a write");
@@ -910,6 +922,38 @@ fn popped_messages_come_back_when_a_timer_message_expired_before_it_was_filed() 
     assert!(of_a(client.pop_all("g", "Orders")), "it was not acknowledged");
 }
 
+#[test]
+fn a_message_comes_back_when_a_power_failure_takes_the_checkpoint_that_took_over_and_leaves_the_ack() {
+    for is_lost in [true, false] {
+        let revival = Revival::new(&[]);
+        revival.send(&["a"]);
+        let client = revival.broker.client();
+        let popped = client.pop_all("g", "Orders");
+        revival.persist();
+        let log_end = |revival: &Revival| revival.broker.broker.store.log_range().end;
+        let checkpoint_at = log_end(&revival);
+        let answer = client.change_invisible("g", &popped[0], 2 * INVISIBLE_MS);
+        assert_eq!(answer.code, response_code::SUCCESS, "{}", answer.remark);
+        drop(client);
+        let checkpoint = revival.broker.broker.store.read_at(checkpoint_at);
+        let checkpoint_end = checkpoint_at.0 + checkpoint.expect("the checkpoint").len() as u64;
+        if is_lost {
+            revival.lose(checkpoint_at.0..checkpoint_end);
+        }
+        let (ends_at, mut revival) = (log_end(&revival), revival.crash());
+        assert_eq!(log_end(&revival), ends_at, "the ack survived");
+        let client = revival.broker.client();
+        assert!(client.pop_all("g", "Orders").is_empty(), "it is away");
+
+        revival.pass(INVISIBLE_MS + 4_000);
+        let came_back = client.pop_all("g", "Orders");
+        assert_eq!(came_back.len(), usize::from(is_lost), "the first time counts");
+        revival.pass(INVISIBLE_MS + 4_000);
+        let came_back = client.pop_all("g", "Orders");
+        assert_eq!(bodies(&came_back), ["a"], "not acknowledged, lost: {is_lost}");
+    }
+}
+
 /// A pop gets past them by committing; a peek that gave up at the first file of them would show nothing for good.
 #[test]
 fn a_peek_looks_behind_messages_that_were_lost() {
@@ -928,17 +972,7 @@ fn a_peek_looks_behind_messages_that_were_lost() {
         entries[0].physical_offset.0
     };
     let (begin, end) = (place(lost.start), place(lost.end));
-    let log = revival
-        .broker
-        ._directory
-        .path()
-        .join("commitlog/00000000000000000000");
-    let mut file = std::fs::File::options()
-        .write(true)
-        .open(log)
-        .expect("the log's first file");
-    file.seek(SeekFrom::Start(begin)).expect("a file");
-    file.write_all(&vec![0; (end - begin) as usize]).expect("a write");
+    revival.lose(begin..end);
     let revival = revival.crash();
     let group_is_at = lost.start as i64;
     let offsets = &revival.broker.broker.consumer_offsets;

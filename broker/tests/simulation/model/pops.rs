@@ -151,6 +151,8 @@ pub struct Acked {
     pub at: u64,
     /// Else it may have crossed with the message on its way back.
     pub in_time: bool,
+    /// It counts only with this checkpoint, which took over.
+    pub taken_over_at: Option<u64>,
 }
 
 /// What was handed out, who has it, who waits.
@@ -317,6 +319,7 @@ impl Model {
                 handout.acks.push(Acked {
                     at: record.at,
                     in_time: record.store_ms <= handout.due_ms + GRACE_MS,
+                    taken_over_at: record.property("POP_TAKEN_OVER_AT").parse().ok(),
                 });
             }
         }
@@ -449,11 +452,19 @@ impl Model {
             handout.may_repeat |= lost_from.is_some_and(|lost_from| handout.checkpoint_at > lost_from);
             // Another message may get its offset.
             handout.is_orphan |= !self.is_there(handout.message_at);
-            handout.acks.retain(|ack| self.is_there(ack.at));
-            handout.copy_at = handout.copy_at.filter(|at| self.is_there(*at));
+            let stands = |ack: &Acked| {
+                ack.taken_over_at
+                    .is_none_or(|at| at < self.log_min || self.is_there(at))
+            };
+            handout.acks.retain(|ack| self.is_there(ack.at) && stands(ack));
+            // Another message at the offset of an orphan is not known for its copy.
+            handout.copy_at = handout
+                .copy_at
+                .filter(|at| self.is_there(*at) && !handout.is_orphan);
         }
         self.pops.handouts = handouts;
     }
+
     /// Where a record is after a crash: what the timer made of it may be there when itself is lost.
     fn remains_at(&self, at: u64, is_it: impl Fn(&PopRecord) -> bool) -> u64 {
         if self.is_there(at) {
