@@ -53,7 +53,7 @@ impl Idle {
 }
 
 /// Raises the limit of open files to what this process may have.
-fn allow_many_files() -> Result<()> {
+pub fn allow_many_files() -> Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -4,16 +4,17 @@
 //! the server: CPU time per message, latency, memory. Each run prints one line of JSON. `scripts/bench` runs it.
 //!
 //! ```text
-//!   produce  topics  consume  end_to_end  idle        one mode each: arguments, run, report
-//!      sender                                         the closed loop of sending
-//!   requests  records        table                    what is sent; what pulls return; lines into a table
-//!   template  response       target  process  report  bytes out; bytes in; the broker, its CPU time, the line
-//!   sockets                                           connections under one epoll
+//!   produce  topics  consume  end_to_end  idle  misbehave  one mode each: arguments, run, report
+//!      sender                                              the closed loop of sending
+//!   requests  records        table                         what is sent; what pulls return; lines into a table
+//!   template  response       target  process  report       bytes out; bytes in; the broker, its CPU time, the line
+//!   sockets                                                connections under one epoll
 //! ```
 
 mod consume;
 mod end_to_end;
 mod idle;
+mod misbehave;
 mod process;
 mod produce;
 mod records;
@@ -48,6 +49,7 @@ enum Mode {
     #[command(name = "e2e")]
     EndToEnd(end_to_end::EndToEnd),
     Idle(idle::Idle),
+    Misbehave(misbehave::Misbehave),
     Topics(topics::Topics),
     Table(table::Table),
 }
@@ -58,6 +60,7 @@ fn main() -> Result<()> {
         Mode::Consume(mode) => labelled("consume", mode.target(), mode.run()),
         Mode::EndToEnd(mode) => labelled("e2e", mode.target(), mode.run()),
         Mode::Idle(mode) => labelled("idle", mode.target(), mode.run()),
+        Mode::Misbehave(mode) => labelled("misbehave", mode.target(), mode.run()),
         Mode::Topics(mode) => labelled("topics", mode.target(), mode.run()),
         Mode::Table(mode) => mode.run(),
     }?;
