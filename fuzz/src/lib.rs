@@ -462,19 +462,18 @@ pub fn pop_records(data: &[u8]) {
         let Some((choice, body)) = line.split_first() else {
             continue;
         };
-        let tag = ["ck", "ack", "bAck"][usize::from(*choice) % 3];
-        let Some(record) = revive_record(tag, body) else {
+        let Some(record) = revive_record(*choice, body) else {
             continue;
         };
         let written = match &record {
             ReviveRecord::CheckPoint(checkpoint) | ReviveRecord::TakeOver(checkpoint) => {
                 fastjson::to_vec(checkpoint)
             }
-            ReviveRecord::Ack(ack) => fastjson::to_vec(ack),
+            ReviveRecord::Ack(ack) | ReviveRecord::TakenOver(ack, _) => fastjson::to_vec(ack),
             ReviveRecord::BatchAck(ack) => fastjson::to_vec(ack),
         };
         let written = written.expect("a record is JSON");
-        assert_eq!(revive_record(tag, &written).as_ref(), Some(&record));
+        assert_eq!(revive_record(*choice, &written).as_ref(), Some(&record));
         queue.accept(record, offset);
     }
     while let Some(due) = queue.next_due(i64::MAX) {
@@ -483,8 +482,13 @@ pub fn pop_records(data: &[u8]) {
     }
 }
 
-fn revive_record(tag: &str, body: &[u8]) -> Option<ReviveRecord> {
-    let properties = format!("TAGS\u{1}{tag}\u{2}");
+fn revive_record(choice: u8, body: &[u8]) -> Option<ReviveRecord> {
+    let tag = ["ck", "ack", "bAck"][usize::from(choice) % 3];
+    let takes_over = match choice & 0x10 {
+        0 => "",
+        _ => "POP_TAKES_OVER\u{1}true\u{2}POP_TAKEN_OVER_AT\u{1}17\u{2}",
+    };
+    let properties = format!("TAGS\u{1}{tag}\u{2}{takes_over}");
     let message = messages::message("rmq_sys_REVIVE_LOG_C", &properties, body);
     ReviveRecord::parse(&messages::stored(&message))
 }

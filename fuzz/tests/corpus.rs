@@ -240,12 +240,16 @@ fn system_records(corpus: &mut Corpus) {
         r#"{"bm":0,"bn":"b","c":"g","d":[0,1,4],"it":60000,"n":3,"pt":1764054000000,"q":1,"so":10,"t":"t"}"#;
     let ack = r#"{"ao":11,"bn":"b","c":"g","pt":1764054000000,"q":1,"so":10,"t":"t"}"#;
     let batch = r#"{"ao":-1,"aol":[10,14],"bn":"b","c":"g","pt":1764054000000,"q":1,"so":10,"t":"t"}"#;
-    // The remainders of the letters by 3 choose.
+    // The remainders of the letters by 3 choose, and their fifth bit.
     for (name, text) in [
         ("checkpoint-first", format!("c{checkpoint}\na{ack}\nb{batch}")),
         (
             "acks-first",
             format!("b{batch}\na{ack}\nc{checkpoint}\nc{checkpoint}"),
+        ),
+        (
+            "taken-over",
+            format!("c{checkpoint}\ns{ack}\nr{checkpoint}\na{ack}"),
         ),
     ] {
         corpus.insert(format!("pop_records/{name}"), text.into());
