@@ -3,6 +3,7 @@
 //! ```text
 //!   clock        wall and monotonic time; the one place that asks the system for it
 //!   service      background work: one lifecycle for all of it
+//!   planted_bug  mistakes for the simulation to find; nothing of them without the feature `sim`
 //!   random       choices that need no secrecy
 //!   properties   Java .properties text and one declaration per config struct
 //!   config_report  what --check-config says about a file
@@ -21,6 +22,7 @@ pub mod local_time;
 pub mod log;
 pub mod message;
 pub mod names;
+pub mod planted_bug;
 pub mod properties;
 pub mod random;
 pub mod service;

@@ -24,10 +24,10 @@ use smallvec::SmallVec;
 use crate::mapped_file::{MappedFile, MappedFileWriter};
 use crate::mapped_file_queue::{Files, MappedFileQueue};
 use crate::offset::{PhysicalOffset, QueueOffset};
-use crate::planted_bug::{PlantedBug, is_planted};
 use crate::queue_offsets::QueueCounter;
 use crate::record::encode::{RecordStyle, patch};
 use crate::record::format::{BLANK_BYTES, MAGIC_BLANK};
+use common::planted_bug::{PlantedBug, is_planted};
 
 /// The log.
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use thiserror::Error;
 
 use crate::checkpoint::CheckpointField;
 use crate::offset::PhysicalOffset;
-use crate::planted_bug::{PlantedBug, is_planted};
 use crate::store::Store;
+use common::planted_bug::{PlantedBug, is_planted};
 
 /// Why a message may not be on disk.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

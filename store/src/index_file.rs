@@ -31,8 +31,8 @@ use crate::config::MessageStoreConfig;
 use crate::disk::Disk;
 use crate::mapped_file::MappedTable;
 use crate::offset::PhysicalOffset;
-use crate::planted_bug::{PlantedBug, is_planted};
 use crate::store::OpenError;
+use common::planted_bug::{PlantedBug, is_planted};
 
 const HEADER_BYTES: usize = 40;
 const SLOT_BYTES: usize = 4;

@@ -37,7 +37,6 @@
 //! | `mapped_file`, `mapped_file_queue` | files as memory: the only unsafe code; runs of equal files |
 //! | `disk`              | the file system, handed in                                               |
 //! | `sim_disk`          | the same in memory: crashes, torn pages, faults; with the feature `sim`  |
-//! | `planted_bug`       | mistakes for the simulation to find; nothing of them without that feature |
 #![deny(unsafe_code)]
 
 mod allocate;
@@ -56,7 +55,6 @@ mod index_file;
 mod mapped_file;
 mod mapped_file_queue;
 pub mod offset;
-pub mod planted_bug;
 pub mod put;
 pub mod query;
 pub mod queue_note;

@@ -55,7 +55,6 @@ use crate::dispatch::{Derived, MAX_GAP, NoArrivals, Targets};
 use crate::index_file::{IndexMark, IndexOnDisk};
 use crate::mapped_file::MappedFile;
 use crate::offset::{PhysicalOffset, QueueOffset};
-use crate::planted_bug::{PlantedBug, is_planted};
 use crate::put::Message;
 use crate::record::decode::{Record, decode, property_crc_matches};
 use crate::record::encode::{RecordStyle, encode, patch};
@@ -63,6 +62,7 @@ use crate::record::format::{
     BLANK_BYTES, MAGIC_AT, MAGIC_BLANK, MAGIC_V1, MAGIC_V2, MIN_RECORD_BYTES, u32_at,
 };
 use crate::store::OpenError;
+use common::planted_bug::{PlantedBug, is_planted};
 
 /// The topic of the records that take the place of damaged ones.
 pub const DAMAGED_TOPIC: &str = "DAMAGED";

@@ -12,8 +12,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use common::planted_bug::{PlantedBug, is_planted};
 use remoting::request::ParkedRequest;
-use store::planted_bug::{PlantedBug, is_planted};
 use store::{Arrival, ArrivalListener};
 
 use super::parked::{Expiry, Hold, Kind, Parked, forget_in};

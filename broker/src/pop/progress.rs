@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::message::properties::name;
 use common::names;
-use store::planted_bug::{PlantedBug, is_planted};
+use common::planted_bug::{PlantedBug, is_planted};
 use store::record::{self, Record};
 use store::{Boundary, PhysicalOffset, QueueOffset, Store};
 

@@ -13,8 +13,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use common::planted_bug::{PlantedBug, is_planted};
 use remoting::body::pop::{AckMsg, BatchAckMsg, PopCheckPoint};
-use store::planted_bug::{PlantedBug, is_planted};
 
 use super::revive_log::{ACK_TIME_INTERVAL_MS, ReviveRecord};
 

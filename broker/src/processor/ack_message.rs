@@ -4,6 +4,7 @@
 //! offset instead, and may let the next pop in. Reference: `AckMessageProcessor`; with `enablePopBufferMerge` that one keeps
 //! acks in memory for some seconds, this one never.
 
+use common::planted_bug::{PlantedBug, is_planted};
 use remoting::body::pop::{AckMsg, BatchAckMsg};
 use remoting::body::{BatchAck, BatchAckMessageRequestBody};
 use remoting::codes::response_code;
@@ -11,7 +12,6 @@ use remoting::connection::Connection;
 use remoting::fields::NoHeader;
 use remoting::header::AckMessageRequestHeader;
 use remoting::request::{Handled, Refusal, Request, Response};
-use store::planted_bug::{PlantedBug, is_planted};
 use store::{Appended, PhysicalOffset};
 
 use crate::broker::Broker;

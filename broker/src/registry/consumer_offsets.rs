@@ -21,11 +21,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use common::clock::Clock;
 use common::names::{self, LMQ_QUEUE_ID};
+use common::planted_bug::{PlantedBug, is_planted};
 use common::properties::Live;
 use dashmap::DashMap;
 use remoting::body::{ConsumerOffsetFile, DataVersion};
 use store::MessageStoreConfig;
-use store::planted_bug::{PlantedBug, is_planted};
 
 use super::persist::{ConfigDirectory, FlushLog, PersistError, Table, TableFile};
 use crate::config::BrokerConfig;

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use common::clock::Clock;
+use common::planted_bug::{PlantedBug, is_planted};
 use common::properties::Live;
 use remoting::body::{DataVersion, DelayOffsetSerializeWrapper};
-use store::planted_bug::{PlantedBug, is_planted};
 
 use super::persist::{ConfigDirectory, FlushLog, PersistError, Table, TableFile};
 use crate::config::BrokerConfig;

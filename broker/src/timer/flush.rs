@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use common::clock::Now;
+use common::planted_bug::{PlantedBug, is_planted};
 use common::service::{Next, Service};
 use store::Store;
-use store::planted_bug::{PlantedBug, is_planted};
 use store::timer::TimerProgress;
 
 use super::timers::Timers;

@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use store::planted_bug::{PlantedBug, plant};
+use common::planted_bug::{PlantedBug, plant};
 use world::World;
 
 /// What is wrong.

@@ -35,11 +35,13 @@ pub enum PlantedBug {
     OneAckForAll,
     /// The offsets of pops are written before the checkpoints and copies they rely on are on disk.
     PopProgressAhead,
+    /// Of two requests that came with one read, the second is handled first.
+    Overtake,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 14] = [
+    pub const ALL: [PlantedBug; 15] = [
         PlantedBug::SkipLogFlush,
         PlantedBug::SkipQueueFlush,
         PlantedBug::PublishBeforeCopy,
@@ -54,6 +56,7 @@ impl PlantedBug {
         PlantedBug::AcknowledgePopEarly,
         PlantedBug::OneAckForAll,
         PlantedBug::PopProgressAhead,
+        PlantedBug::Overtake,
     ];
 }
 
