@@ -37,11 +37,23 @@ pub enum PlantedBug {
     PopProgressAhead,
     /// Of two requests that came with one read, the second is handled first.
     Overtake,
+    /// One ack of a batch that was popped in order lets the next pop in.
+    OneAckUnblocks,
+    /// What became of a batch that was popped in order is written with the files only, not before it is answered.
+    ForgetOrder,
+    /// A start looks for no recent sends in the log.
+    ForgetSends,
+    /// A producer that repeats a send is told at once, not when the first one is on disk.
+    AnswerRepeatEarly,
+    /// A read that has looked at enough messages a consumer does not want goes on behind the next one.
+    SkipAtFilterStop,
+    /// Of the light queues that a message names the last does not get it.
+    DropLightEntry,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 15] = [
+    pub const ALL: [PlantedBug; 21] = [
         PlantedBug::SkipLogFlush,
         PlantedBug::SkipQueueFlush,
         PlantedBug::PublishBeforeCopy,
@@ -57,6 +69,12 @@ impl PlantedBug {
         PlantedBug::OneAckForAll,
         PlantedBug::PopProgressAhead,
         PlantedBug::Overtake,
+        PlantedBug::OneAckUnblocks,
+        PlantedBug::ForgetOrder,
+        PlantedBug::ForgetSends,
+        PlantedBug::AnswerRepeatEarly,
+        PlantedBug::SkipAtFilterStop,
+        PlantedBug::DropLightEntry,
     ];
 }
 

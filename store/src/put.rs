@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::commit_log::{Blocked, EncodedRecords, Numbering, Placed};
 use crate::config::{BrokerRole, MessageStoreConfig};
 use crate::consume_queue::QueueKind;
-use crate::dispatch::is_file_name;
+use crate::dispatch::{is_file_name, may_fan_out};
 use crate::offset::{PhysicalOffset, QueueOffset};
 use crate::queue_offsets::QueueCounter;
 use crate::record::encode::{batch_message, encode};
@@ -199,7 +199,10 @@ impl Store {
                 return Err(PutError::IllegalBatch(
                     "INNER_NUM without the flag of an inner batch",
                 ));
-            } else if self.derived.fans_out() && has(message, name::INNER_MULTI_DISPATCH) {
+            } else if self.derived.fans_out()
+                && may_fan_out(message.topic)
+                && has(message, name::INNER_MULTI_DISPATCH)
+            {
                 self.require_light_queues_within_quota(&config, message)?;
                 self.put_to_many_queues(message)?
             } else {

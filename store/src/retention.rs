@@ -22,6 +22,7 @@ use common::service::Next;
 
 use crate::config::MessageStoreConfig;
 use crate::put::WriteRefusal;
+use crate::record::Record;
 use crate::store::Store;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -211,6 +212,12 @@ impl Store {
     /// Removes the queues of a topic; its messages are no longer found. Returns how many there were.
     pub fn delete_topic(&self, topic: &str) -> usize {
         self.delete_topics(&[topic])
+    }
+
+    /// Whether the record's topic was deleted after it was stored: no consumer gets it, though it is in the log.
+    pub fn is_deleted(&self, record: &Record<'_>) -> bool {
+        let at = record.physical_offset.0;
+        self.derived.deleted.covers(record.topic, at)
     }
 
     /// Removes the queues of topics that are not kept. System topics and light message queues stay.

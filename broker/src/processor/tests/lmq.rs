@@ -78,3 +78,21 @@ fn names_that_can_be_no_queue_are_passed_over() {
     broker.settle();
     assert_eq!(broker.client().pull(&pull_of("%LMQ%a", 0)).bodies(), [b"m"]);
 }
+
+#[test]
+fn a_message_that_waits_or_is_tried_again_is_in_no_light_queue_before_it_is_delivered() {
+    let broker = broker_with_light_queues(&[]);
+    let client = broker.client();
+    client.subscribe("c", "g", "Orders", "*");
+    for topic in ["Orders", "%RETRY%g"] {
+        let delay = if topic == "Orders" { "3" } else { "0" };
+        let properties = property_text(&[("INNER_MULTI_DISPATCH", "%LMQ%a"), ("DELAY", delay)]);
+        let answer = client.send(send_header(topic, &properties), b"elsewhere");
+        assert_eq!(answer.code, response_code::SUCCESS, "{}", answer.remark);
+    }
+    assert_eq!(send(&broker, "%LMQ%a").code, response_code::SUCCESS);
+    broker.settle();
+    let answer = client.pull(&pull_of("%LMQ%a", 0));
+    assert_eq!(answer.bodies(), [b"m"]);
+    assert_eq!(answer.number("maxOffset"), 1, "nothing has a number there");
+}
