@@ -23,6 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 use common::message::{properties::name, sys_flag};
 use common::names;
+use common::planted_bug::{PlantedBug, is_planted};
 use foldhash::fast::FixedState;
 use remoting::body::TopicConfig;
 use store::record::Record;
@@ -127,13 +128,16 @@ impl RecentSends {
     /// # Errors
     /// When the log cannot be followed.
     pub(crate) fn recover(&self, store: &Store, now_ms: i64, window_ms: i64) -> anyhow::Result<()> {
+        if is_planted(PlantedBug::ForgetSends) {
+            return Ok(());
+        }
         let since_ms = now_ms.saturating_sub(window_ms);
         let Some(from) = store.file_written_at(since_ms) else {
             return Ok(());
         };
         store
             .scan(from, |record| {
-                if record.store_timestamp_ms < since_ms {
+                if record.store_timestamp_ms < since_ms || store.is_deleted(record) {
                     return;
                 }
                 if let Some((topic, uniq_key, sent)) = first_send(record) {

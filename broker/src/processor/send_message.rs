@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use common::message::id::offset_msg_id;
 use common::message::{properties, sys_flag};
 use common::names;
+use common::planted_bug::{PlantedBug, is_planted};
 use common::version;
 use remoting::body::topic::{TopicConfig, TopicFilterType};
 use remoting::codes::response_code;
@@ -78,6 +79,9 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
     {
         let handle = recall_handle_of(broker, target.topic, &sent, properties.uniq_key);
         let answer = stored_answer(broker, &sent, properties.uniq_key, handle);
+        if is_planted(PlantedBug::AnswerRepeatEarly) {
+            return Ok(answer.into());
+        }
         return Ok(answer_when_safe(
             broker,
             request,
@@ -204,7 +208,7 @@ fn sent_before(
         let same_send = |record: &Record<'_>| {
             recent_sends::first_send(record)
                 .filter(|(topic, key, _)| (*topic, *key) == (target.topic, uniq_key))
-                .filter(|_| record.store_timestamp_ms >= since_ms)
+                .filter(|_| record.store_timestamp_ms >= since_ms && !broker.store.is_deleted(record))
                 .map(|(_, _, sent)| sent)
         };
         broker.store.with_record(offset, same_send).flatten()

@@ -57,6 +57,8 @@ pub struct ConsumerOffsets {
     lmq_enabled: bool,
     /// As [`ConsumerOffsets::written_ms`] gives it.
     written_ms: Option<i64>,
+    /// As [`ConsumerOffsets::newest_file_ms`] gives it.
+    newest_file_ms: AtomicI64,
     flush_log: OnceLock<FlushLog>,
 }
 
@@ -110,6 +112,7 @@ impl ConsumerOffsets {
             config,
             lmq_enabled,
             written_ms: saved.as_ref().map_or(Some(0), |saved| saved.written_time),
+            newest_file_ms: AtomicI64::new(saved.as_ref().and_then(|saved| saved.written_time).unwrap_or(0)),
             flush_log: OnceLock::new(),
         };
         offsets.fill(saved.unwrap_or_default());
@@ -126,6 +129,11 @@ impl ConsumerOffsets {
     /// when the Java broker wrote it.
     pub fn written_ms(&self) -> Option<i64> {
         self.written_ms
+    }
+
+    /// The file that is there now says that it was written then at the latest, ms: what changes later is not in it.
+    pub(super) fn newest_file_ms(&self) -> i64 {
+        self.newest_file_ms.load(Ordering::Acquire)
     }
 
     fn fill(&mut self, saved: ConsumerOffsetFile) {
@@ -565,7 +573,9 @@ impl ConsumerOffsets {
                 written_time,
                 ..snapshot
             })
-        })
+        })?;
+        self.newest_file_ms.store(written_ms, Ordering::Release);
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::Context as _;
 use common::clock::Clock;
+use common::planted_bug::{PlantedBug, is_planted};
 use remoting::body::{ConsumerOrderInfoFile, OrderInfo};
 
 use super::consumer_offsets::ConsumerOffsets;
@@ -153,12 +154,14 @@ impl ConsumerOrderInfo {
             return;
         }
         self.file.mark_changed();
-        let written_ms = self.offsets.written_ms();
-        let newer = changes
-            .into_iter()
-            .filter(|change| written_ms.is_some_and(|written_ms| change.time_ms >= written_ms));
-        for change in newer {
-            if let Some(offset) = change.offset {
+        let Some(written_ms) = self.offsets.written_ms() else {
+            // A Java broker has gone on since.
+            return;
+        };
+        for change in changes {
+            // An offset is in the offsets' file if that is newer. A batch is in the file of batches, which may be older: what
+            // the last line says of a queue is right in any case.
+            if let Some(offset) = change.offset.filter(|_| change.time_ms >= written_ms) {
                 let (group, topic) = (&change.group, &change.topic);
                 self.offsets
                     .commit("the last process", group, topic, change.queue_id, offset);
@@ -179,13 +182,17 @@ impl ConsumerOrderInfo {
     /// When the line cannot be written: a crash in the next seconds would forget it.
     pub fn keep(&self, queue: GroupQueue<'_>, offset: Option<i64>) -> io::Result<()> {
         let change = BatchChange {
-            time_ms: self.clock.wall_ms(),
+            // The file may say that it is written a little later than now: this is not in it.
+            time_ms: self.clock.wall_ms().max(self.offsets.newest_file_ms()),
             topic: queue.topic.to_owned(),
             group: queue.group.to_owned(),
             queue_id: queue.queue_id,
             batch: self.change(queue, |batch| batch.clone()),
             offset,
         };
+        if is_planted(PlantedBug::ForgetOrder) {
+            return Ok(());
+        }
         self.log.append(&change)
     }
 
@@ -201,6 +208,9 @@ impl ConsumerOrderInfo {
         self.change(queue, |batch| {
             let same_attempt = batch.attempt_id.is_some() && batch.attempt_id.as_deref() == attempt_id;
             if same_attempt {
+                return None;
+            }
+            if is_planted(PlantedBug::OneAckUnblocks) && batch.commit_offset_bit != 0 {
                 return None;
             }
             if batch.invisible_time_ms.is_none_or(|time_ms| time_ms <= 0) {
@@ -323,6 +333,12 @@ impl ConsumerOrderInfo {
         if let Some(queues) = self.lock().get_mut(&key) {
             queues.remove(&queue.queue_id);
         }
+        self.file.mark_changed();
+    }
+
+    /// Forgets the batches of a topic that is deleted. Once this is written ([`Table::flush`]), no line speaks of them either.
+    pub fn forget_topic(&self, topic: &str) {
+        self.lock().retain(|(of, _), _| of != topic);
         self.file.mark_changed();
     }
 
@@ -587,6 +603,22 @@ mod tests {
         info.clear(QUEUE);
         info.keep(QUEUE, Some(2)).unwrap();
         assert_eq!(committed(&home.order_info()), Some(2), "reset by an operator");
+    }
+
+    #[test]
+    fn the_offsets_file_alone_says_nothing_of_batches_nor_of_what_comes_after_it() {
+        let (home, info) = empty();
+        info.update(QUEUE, batch(&[5, 6]), 1_000);
+        ack(&info, 5);
+        // After damage it is written as of a later time.
+        home.clock.advance(Duration::from_millis(1));
+        let later_ms = home.clock.wall_ms() + 2_000;
+        info.offsets.rewrite_as_of(later_ms).unwrap();
+        let info = home.order_info();
+        assert_eq!((committed(&info), blocked(&info, 1_000)), (Some(6), true));
+        ack(&info, 6);
+        let info = home.order_info();
+        assert_eq!((committed(&info), blocked(&info, 1_000)), (Some(7), false));
     }
 
     #[test]

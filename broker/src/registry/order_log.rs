@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A line holds the whole state of one queue, so it may be read twice. Lines are not synced: they survive the end of the process,
-//! however it comes, and may be lost with the power. What was written before the offsets' file is in that file too, so such a
-//! line counts no more; after a Java broker none does.
+//! however it comes, and may be lost with the power. An offset that was written before the offsets' file is in that file too, so
+//! it counts no more; after a Java broker no line does.
 
 use std::io;
 use std::path::PathBuf;

@@ -225,6 +225,7 @@ pub(crate) fn delete(broker: &Broker, request: Request<'_, DeleteTopicRequestHea
         delete_one(broker, &topic);
     }
     write_now(broker.consumer_offsets.as_ref())?;
+    write_now(broker.order_info.as_ref())?;
     write_now(broker.static_topics.mappings.as_ref())?;
     settle(broker)
 }
@@ -243,6 +244,7 @@ fn delete_one(broker: &Broker, topic: &str) {
     broker.static_topics.mappings.remove(topic);
     broker.topics.remove(topic);
     broker.consumer_offsets.remove_topic(topic);
+    broker.order_info.forget_topic(topic);
     broker.invisible.forget(|queue| queue.topic == topic);
     let queues = broker.store.delete_topic(topic);
     if let Some(timers) = &broker.timers {

@@ -181,6 +181,21 @@ fn a_repeated_send_waits_for_the_disk_as_the_first_one_did() {
 }
 
 #[test]
+fn what_a_deleted_topic_had_is_not_answered_for_the_one_made_anew() {
+    let broker = TestBroker::configured(WINDOW).with_topic("Orders");
+    send(&broker, "Orders", 0, &[("UNIQ_KEY", "U")]);
+    let delete = OutgoingRequest::new(request_code::DELETE_TOPIC_IN_BROKER).field("topic", "Orders");
+    assert_eq!(broker.client().call(delete).code, response_code::SUCCESS);
+    let broker = broker.with_topic("Orders");
+    send(&broker, "Orders", 0, &[("UNIQ_KEY", "U")]);
+    assert_eq!(stored_in(&broker, "Orders"), 1);
+
+    let broker = broker.crash_and_restart().with_topic("Orders");
+    send(&broker, "Orders", 1, &[("UNIQ_KEY", "U")]);
+    assert_eq!(stored_in(&broker, "Orders"), 1, "the second is known");
+}
+
+#[test]
 fn retries_that_arrive_at_the_same_time_are_stored_once() {
     let broker = TestBroker::configured(WINDOW).with_topic("Orders");
     let text = property_text(&[("UNIQ_KEY", "U")]);

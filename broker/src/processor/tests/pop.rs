@@ -871,6 +871,26 @@ fn in_order_an_answered_ack_survives_a_kill_and_the_rest_comes_in_its_time() {
 }
 
 #[test]
+fn in_order_a_topic_made_anew_begins_anew() {
+    for is_killed in [false, true] {
+        let revival = Revival::new(&[]);
+        revival.send(&["1", "2", "3"]);
+        let client = revival.broker.client();
+        let batch = client.pop(&in_order(None));
+        client.must_ack("g", &batch[0]);
+        let delete = OutgoingRequest::new(request_code::DELETE_TOPIC_IN_BROKER).field("topic", "Orders");
+        assert_eq!(client.call(delete).code, response_code::SUCCESS);
+        drop(client);
+        let revival = if is_killed { revival.crash() } else { revival };
+        revival.broker.broker.topics.put(TopicConfig::new("Orders", 4));
+        revival.send(&["4", "5"]);
+        let client = revival.broker.client();
+        let batch = client.pop(&in_order(None));
+        assert_eq!(bodies(&batch), ["4", "5"], "killed: {is_killed}");
+    }
+}
+
+#[test]
 fn a_peek_takes_nothing() {
     let revival = Revival::new(&[]);
     revival.send(&["a", "b"]);
