@@ -1,5 +1,6 @@
 //! What is looked at after each step, after each restart, and at the end.
 
+pub mod orders;
 pub mod pops;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use remoting::header::QueryConsumerOffsetRequestHeader;
 use remoting::request::OutgoingRequest;
 use store::{QueueEntry, QueueOffset};
 
+use crate::model::light::is_light;
 use crate::model::{Logged, Model, ParkedPull, Queue, Unanswered, Wanted};
 use crate::world::{Answer, CONNECTIONS, ROOT, World};
 use crate::{Violation, ensure, replay};
@@ -62,6 +64,13 @@ pub fn after_step(world: &mut World, expect: &Expect, sent: Option<Sent>) -> Res
     settle_connections(world)?;
     nobody_is_forgotten(world)?;
     pops::nobody_is_forgotten(world)
+}
+
+/// After a send of what was stored before, at these places: nothing is stored, and the answer names the first.
+pub fn after_repeated_send(world: &mut World, sent: Sent, places: Vec<u64>) -> Result<(), Violation> {
+    take_records(world, &Expect::Records(Vec::new()))?;
+    take_answer_of_send(world, sent, places)?;
+    after_step(world, &Expect::Records(Vec::new()), None)
 }
 
 /// After a step of several sends: everything that they stored lies in the log in the order in which they came. With each
@@ -275,8 +284,11 @@ fn nobody_is_forgotten(world: &World) -> Result<(), Violation> {
     for pull in &model.parked {
         if let Some(record) = matching(model, pull).next() {
             return Err(format!(
-                "pull {} waits for {:?} at {} and was not told of offset {}",
-                pull.opaque, pull.queue, pull.offset, record.queue_offset
+                "pull {} waits for {:?} at {} and was not told of offset {:?}",
+                pull.opaque,
+                pull.queue,
+                pull.offset,
+                record.offset_in(&pull.queue)
             ));
         }
     }
@@ -295,17 +307,16 @@ pub fn no_pull_is_overdue(world: &World) -> Result<(), Violation> {
 /// The records a pull may get.
 fn matching<'a>(model: &'a Model, pull: &'a ParkedPull) -> impl Iterator<Item = &'a Logged> + 'a {
     let from = u64::try_from(pull.offset).unwrap_or(0);
-    model.visible(&pull.queue).filter(move |record| {
-        record.queue_offset >= from && pull.tag.is_none_or(|tag| record.property(name::TAGS) == tag)
-    })
+    model
+        .visible(&pull.queue)
+        .filter(move |record| record.offset_in(&pull.queue) >= Some(from) && (pull.filter.wants)(record))
 }
 
 /// The record in whose dispatch the disk may have failed: it may be in its queue, and not in the index yet.
 fn half_dispatched<'a>(model: &'a Model, pull: &ParkedPull) -> Option<&'a Logged> {
     let record = model.at(model.dispatched)?;
-    let is_wanted = record.queue == pull.queue
-        && u64::try_from(pull.offset).unwrap_or(0) <= record.queue_offset
-        && pull.tag.is_none_or(|tag| record.property(name::TAGS) == tag);
+    let from = u64::try_from(pull.offset).unwrap_or(0);
+    let is_wanted = record.offset_in(&pull.queue) >= Some(from) && (pull.filter.wants)(record);
     (model.may_be_half_dispatched && is_wanted).then_some(record)
 }
 
@@ -313,6 +324,7 @@ fn half_dispatched<'a>(model: &'a Model, pull: &ParkedPull) -> Option<&'a Logged
 pub fn is_pull_right(model: &Model, pull: &ParkedPull, answer: &Answer) -> Result<(), Violation> {
     let offset = u64::try_from(pull.offset).unwrap_or(0);
     let wanted: Vec<&Logged> = matching(model, pull).collect();
+    let offset_of = |record: &Logged| record.offset_in(&pull.queue).unwrap_or(0);
     let what = format!(
         "pull {} of {:?} from {offset}: {}",
         pull.opaque, pull.queue, answer.code
@@ -338,25 +350,28 @@ pub fn is_pull_right(model: &Model, pull: &ParkedPull, answer: &Answer) -> Resul
                     rest.starts_with(&record.bytes),
                     "{what}: not the record at {}, offset {}",
                     record.at,
-                    record.queue_offset
+                    offset_of(record)
                 );
                 rest = &rest[record.bytes.len()..];
-                last = record.queue_offset + 1;
+                last = offset_of(record) + 1;
                 count += 1;
             }
             ensure!(count > 0, "{what}: no message");
             let next = next()?;
             ensure!(next >= last, "{what}: goes on at {next}, before {last}");
-            let skipped = wanted.get(count).is_some_and(|record| record.queue_offset < next);
+            let skipped = wanted.get(count).is_some_and(|record| offset_of(record) < next);
             ensure!(!skipped, "{what}: goes on at {next} and skips a message");
+            let end = model.next_offsets.get(&pull.queue).copied().unwrap_or(0);
+            ensure!(next <= end, "{what}: goes on at {next}, the queue ends at {end}");
         }
         response_code::PULL_NOT_FOUND => {
             ensure!(wanted.is_empty(), "{what}: there are {}", wanted.len());
         }
         response_code::PULL_RETRY_IMMEDIATELY => {
             let next = next()?;
+            ensure!(next > offset, "{what}: goes on at {next}, where it was");
             ensure!(
-                wanted.iter().all(|record| record.queue_offset >= next),
+                wanted.iter().all(|record| offset_of(record) >= next),
                 "{what}: goes on at {next} and skips a message"
             );
         }
@@ -364,7 +379,7 @@ pub fn is_pull_right(model: &Model, pull: &ParkedPull, answer: &Answer) -> Resul
             let is_reset = answer.remark == "OFFSET_RESET";
             let is_there = model
                 .visible(&pull.queue)
-                .any(|record| record.queue_offset == offset);
+                .any(|record| offset_of(record) == offset);
             ensure!(is_reset || !is_there, "{what}: the message is there");
         }
         _ => {
@@ -372,6 +387,7 @@ pub fn is_pull_right(model: &Model, pull: &ParkedPull, answer: &Answer) -> Resul
                 .topics
                 .get(&pull.queue.0)
                 .is_some_and(|queues| pull.queue.1 < *queues);
+            let exists = exists || is_light(&pull.queue);
             ensure!(!exists, "{what}: {}", answer.remark);
         }
     }
@@ -643,13 +659,12 @@ fn lost_of_header(old: &Logged, record: &Logged) -> bool {
 /// Ends of the queues whose records pass.
 fn ends_of(model: &Model, passes: impl Fn(&Logged) -> bool) -> BTreeMap<Queue, u64> {
     let mut ends = BTreeMap::new();
-    for record in model
-        .log
-        .iter()
-        .filter(|record| record.is_queued && passes(record))
-    {
-        if !model.is_deleted(record) {
-            ends.insert(record.queue.clone(), record.queue_offset + 1);
+    for record in model.log.iter().filter(|record| passes(record)) {
+        if model.is_deleted(record) {
+            continue;
+        }
+        for (queue, offset) in record.places() {
+            ends.insert(queue.clone(), offset + 1);
         }
     }
     ends
@@ -672,7 +687,8 @@ pub fn everything(world: &mut World) -> Result<(), Violation> {
     queues_equal_a_replay(world, false)?;
     every_key_is_found(world)?;
     replay::builds_the_same(world)?;
-    offsets_are_kept(world)
+    offsets_are_kept(world)?;
+    orders::are_kept(world)
 }
 
 /// A ConsumeQueue entry as bytes.
@@ -687,45 +703,40 @@ pub fn encoded(entry: &QueueEntry) -> [u8; 20] {
 fn queues_equal_a_replay(world: &World, stopped_cleanly: bool) -> Result<(), Violation> {
     let (model, store) = (&world.model, world.store());
     let mut ends: BTreeMap<Queue, (u64, u64)> = BTreeMap::new();
-    for record in model.indexed().filter(|record| record.is_queued) {
-        let (topic, queue_id) = &record.queue;
-        if let Some((end, at)) = ends.insert(record.queue.clone(), (record.queue_offset + 1, record.at)) {
-            let is_gap_known = model.lost.range(at..record.at).next().is_some();
+    for record in model.indexed() {
+        for (queue, queue_offset) in record.places() {
+            let (topic, queue_id) = queue;
+            if let Some((end, at)) = ends.insert(queue.clone(), (queue_offset + 1, record.at)) {
+                let is_gap_known = model.lost.range(at..record.at).next().is_some();
+                ensure!(
+                    queue_offset == end || (queue_offset > end && is_gap_known),
+                    "after offset {end} of {queue:?} comes {queue_offset}"
+                );
+            }
+            let position = queue_offset * 20;
+            let start = position - position % 160;
+            let path = PathBuf::from(format!("{ROOT}/consumequeue/{topic}/{queue_id}/{start:020}"));
+            let place = (position - start) as usize;
+            let wanted = record.queue_entry();
+            let entry = store
+                .queue_entries(topic, *queue_id, QueueOffset(queue_offset), 1)
+                .first()
+                .map(encoded);
             ensure!(
-                record.queue_offset == end || (record.queue_offset > end && is_gap_known),
-                "after offset {end} of {:?} comes {}",
-                record.queue,
-                record.queue_offset
+                entry == Some(wanted),
+                "the entry {queue_offset} of {queue:?} is {entry:?}, the record lies at {}",
+                record.at
+            );
+            // Until the next flush the last entries may be in memory only; after a clean stop none is.
+            let in_file = world.disk.bytes(&path, place..place + 20);
+            let is_in_memory =
+                !stopped_cleanly && in_file.as_ref().is_none_or(|bytes| is_part_of(bytes, &wanted));
+            ensure!(
+                is_in_memory || in_file.as_deref() == Some(&wanted),
+                "the file has {in_file:?} for the entry {queue_offset} of {queue:?}, the record lies at {}",
+                record.at
             );
         }
-        let position = record.queue_offset * 20;
-        let start = position - position % 160;
-        let path = PathBuf::from(format!("{ROOT}/consumequeue/{topic}/{queue_id}/{start:020}"));
-        let place = (position - start) as usize;
-        let wanted = record.queue_entry();
-        let offset = QueueOffset(record.queue_offset);
-        let entry = store
-            .queue_entries(topic, *queue_id, offset, 1)
-            .first()
-            .map(encoded);
-        ensure!(
-            entry == Some(wanted),
-            "the entry {} of {:?} is {entry:?}, the record lies at {}",
-            record.queue_offset,
-            record.queue,
-            record.at
-        );
-        // Until the next flush the last entries may be in memory only; after a clean stop none is.
-        let in_file = world.disk.bytes(&path, place..place + 20);
-        let is_in_memory =
-            !stopped_cleanly && in_file.as_ref().is_none_or(|bytes| is_part_of(bytes, &wanted));
-        ensure!(
-            is_in_memory || in_file.as_deref() == Some(&wanted),
-            "the file has {in_file:?} for the entry {} of {:?}, the record lies at {}",
-            record.queue_offset,
-            record.queue,
-            record.at
-        );
     }
     for queue in model.next_offsets.keys() {
         let end = u64::try_from(store.max_offset(&queue.0, queue.1)).unwrap_or(0);

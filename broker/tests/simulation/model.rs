@@ -1,6 +1,10 @@
 //! What must be there: everything the world asked for and was told, in the simplest form.
 
+pub mod filters;
+pub mod light;
+pub mod orders;
 pub mod pops;
+pub mod repeats;
 pub mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +38,8 @@ pub struct Logged {
     pub bytes: Vec<u8>,
     pub queue: Queue,
     pub queue_offset: u64,
+    /// The light queues it is in as well, and its offset in each.
+    pub light: Vec<(Queue, u64)>,
     pub store_ms: i64,
     pub body: Vec<u8>,
     pub properties: BTreeMap<String, String>,
@@ -53,16 +59,20 @@ impl Logged {
             record.body_matches_crc(),
             "the record at {at} has another body than was stored"
         );
+        let mut properties: BTreeMap<String, String> = properties::iter(record.properties)
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        // A copy has numbers of its own.
+        let offsets = properties.remove(name::INNER_MULTI_QUEUE_OFFSET);
         Ok(Self {
+            light: light::places(record.topic, &properties, offsets.as_deref())?,
             at,
             bytes: bytes[..record.size_bytes as usize].to_vec(),
             queue: (record.topic.to_owned(), record.queue_id),
             queue_offset: record.queue_offset.0,
             store_ms: record.store_timestamp_ms,
             body: record.body.to_vec(),
-            properties: properties::iter(record.properties)
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
+            properties,
             is_queued: record.is_queued(),
             reconsume_times: record.reconsume_times,
         })
@@ -70,6 +80,22 @@ impl Logged {
 
     pub fn end(&self) -> u64 {
         self.at + self.bytes.len() as u64
+    }
+
+    /// Its offset in a queue, if it is in it.
+    pub fn offset_in(&self, queue: &Queue) -> Option<u64> {
+        if self.queue == *queue {
+            return self.is_queued.then_some(self.queue_offset);
+        }
+        let mut light = self.light.iter();
+        light.find(|(of, _)| of == queue).map(|(_, offset)| *offset)
+    }
+
+    /// All queues it is in, and its offset in each.
+    pub fn places(&self) -> impl Iterator<Item = (&Queue, u64)> {
+        let own = self.is_queued.then_some((&self.queue, self.queue_offset));
+        own.into_iter()
+            .chain(self.light.iter().map(|(queue, offset)| (queue, *offset)))
     }
 
     pub fn property(&self, name: &str) -> &str {
@@ -138,7 +164,7 @@ pub struct ParkedPull {
     pub opaque: i32,
     pub queue: Queue,
     pub offset: i64,
-    pub tag: Option<&'static str>,
+    pub filter: filters::Filter,
     pub deadline_ms: i64,
 }
 
@@ -189,6 +215,9 @@ pub struct Model {
     pub may_repeat: BTreeSet<i32>,
     pub timers: timers::Timers,
     pub pops: pops::Pops,
+    pub orders: orders::Orders,
+    /// Messages that their producers may send again.
+    pub repeatable: Vec<repeats::Repeatable>,
 }
 
 impl Model {
@@ -202,6 +231,7 @@ impl Model {
     /// The process was killed and nothing else: all that it wrote is there.
     pub fn keep_what_is_written(&mut self) {
         self.flushed = self.log_end;
+        self.orders.keep_what_is_written();
     }
 
     /// The record at a place.
@@ -217,14 +247,12 @@ impl Model {
 
     /// Takes in a record that was just appended.
     pub fn append(&mut self, record: Logged) -> Result<(), Violation> {
-        if record.is_queued {
-            let next = self.next_offsets.entry(record.queue.clone()).or_default();
+        for (queue, offset) in record.places() {
+            let next = self.next_offsets.entry(queue.clone()).or_default();
             ensure!(
-                record.queue_offset == *next,
-                "the record at {} has offset {} in {:?}, the next is {next}",
-                record.at,
-                record.queue_offset,
-                record.queue
+                offset == *next,
+                "the record at {} has offset {offset} in {queue:?}, the next is {next}",
+                record.at
             );
             *next += 1;
         }
@@ -238,7 +266,7 @@ impl Model {
     /// The records of a queue that are in the log and dispatched.
     pub fn visible<'a>(&'a self, queue: &'a Queue) -> impl Iterator<Item = &'a Logged> + 'a {
         self.indexed()
-            .filter(move |record| record.is_queued && record.queue == *queue)
+            .filter(move |record| record.offset_in(queue).is_some())
     }
 
     /// All records that are in the log, dispatched and not of a deleted topic.
@@ -271,10 +299,7 @@ impl Model {
     /// The end of a queue as consumers see it.
     pub fn visible_end(&self, queue: &Queue) -> u64 {
         let hidden = self.log.iter().filter(|record| {
-            record.at >= self.dispatched
-                && record.is_queued
-                && record.queue == *queue
-                && !self.is_deleted(record)
+            record.at >= self.dispatched && record.offset_in(queue).is_some() && !self.is_deleted(record)
         });
         self.next_offsets.get(queue).copied().unwrap_or(0) - hidden.count() as u64
     }

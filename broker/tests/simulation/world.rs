@@ -57,6 +57,8 @@ pub struct World {
     pub has_retry_v2: bool,
     /// Width of a slot of the timer.
     pub timer_precision_ms: i64,
+    /// So long a send is known again; -1: not at all, ms.
+    pub repeat_window_ms: i64,
     /// Until then the timer may wait: a put failed while the disk did.
     pub timer_waits_until_ms: i64,
     /// The two are the latest that may be: a disk failed while the service ran.
@@ -178,7 +180,17 @@ impl World {
         // Six seconds, twenty, all there is: messages roll often, seldom, never.
         let roll_window_ms = [6_000, 20_000, 10_000_000][random.below(3) as usize];
         let has_retry_v2 = random.below(2) == 0;
+        let repeat_window_ms = [-1, 3_000, 40_000][random.below(3) as usize];
         let keys = vec![
+            ("duplicateSendWindowMs", repeat_window_ms.max(0).to_string()),
+            ("enablePropertyFilter", "true".to_owned()),
+            ("enableLmq", "true".to_owned()),
+            ("enableMultiDispatch", "true".to_owned()),
+            // A read with a filter stops after so many bytes of entries: three of them, or all there are.
+            (
+                "maxFilterMessageSize",
+                ["60", "16000"][random.below(2) as usize].to_owned(),
+            ),
             ("storePathRootDir", ROOT.to_owned()),
             ("mappedFileSizeCommitLog", file_size.to_string()),
             ("mappedFileSizeConsumeQueue", "160".to_owned()),
@@ -212,6 +224,7 @@ impl World {
             delays_due: Duration::ZERO,
             has_retry_v2,
             timer_precision_ms,
+            repeat_window_ms,
             timer_waits_until_ms: 0,
             dues_are_latest: false,
             keys,

@@ -148,7 +148,7 @@ fn is_pop_right(world: &mut World, poll: &Poll, answer: &Answer, from: u64) -> R
 }
 
 /// `startOffsetInfo`: by digit of the topic and queue.
-fn starts_of(answer: &Answer) -> BTreeMap<(char, i32), i64> {
+pub fn starts_of(answer: &Answer) -> BTreeMap<(char, i32), i64> {
     let list = answer.fields.get("startOffsetInfo").map_or("", String::as_str);
     let entries = list.split(';').filter_map(|entry| {
         let mut words = entry.split(' ');

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use common::message::properties::name;
 use common::names::{PopRetryNaming, TIMER_TOPIC, revive_topic};
 use remoting::body::fastjson;
-use remoting::body::pop::{AckMsg, BatchAckMsg, PopCheckPoint};
+use remoting::body::pop::{BatchAckMsg, PopCheckPoint};
 
 use super::{Logged, Model, Queue};
 use crate::{Violation, ensure};
@@ -94,19 +94,8 @@ impl PopRecord {
         }
         Some(match record.property(name::TAGS) {
             "ck" => PopRecord::CheckPoint(fastjson::from_slice(&record.body).ok()?),
-            "ack" => {
-                let ack: AckMsg = fastjson::from_slice(&record.body).ok()?;
-                PopRecord::Ack {
-                    key: Key {
-                        group: ack.consumer_group,
-                        queue: (ack.topic, ack.queue_id),
-                        start_offset: ack.start_offset,
-                        pop_time_ms: ack.pop_time_ms,
-                    },
-                    offsets: vec![ack.ack_offset],
-                }
-            }
-            "bAck" => {
+            // The ack of one message has the fields of an ack of several, but for their list.
+            kind @ ("ack" | "bAck") => {
                 let ack: BatchAckMsg = fastjson::from_slice(&record.body).ok()?;
                 PopRecord::Ack {
                     key: Key {
@@ -115,7 +104,10 @@ impl PopRecord {
                         start_offset: ack.start_offset,
                         pop_time_ms: ack.pop_time_ms,
                     },
-                    offsets: ack.ack_offset_list,
+                    offsets: match kind {
+                        "ack" => vec![ack.ack_offset],
+                        _ => ack.ack_offset_list,
+                    },
                 }
             }
             _ => return None,

@@ -6,8 +6,9 @@ use remoting::header::{
 };
 use remoting::request::OutgoingRequest;
 
-use super::{GROUPS, TAGS, connection, must_succeed, note_answer, nothing, random_queue};
+use super::{GROUPS, connection, must_succeed, note_answer, nothing, random_queue};
 use crate::checks;
+use crate::model::filters::{self, Filter};
 use crate::model::{ParkedPull, Progress, Queue};
 use crate::world::{Answer, World};
 use crate::{Violation, ensure};
@@ -18,31 +19,39 @@ pub struct NewPull {
     pub group: &'static str,
     pub queue: Queue,
     pub offset: i64,
-    pub tag: Option<&'static str>,
+    pub filter: Filter,
     /// Whether it may wait for a message.
     pub suspends: bool,
 }
 
 pub fn pull(world: &mut World) -> Result<(), Violation> {
-    let Some(queue) = random_queue(world) else {
-        return Ok(());
-    };
-    let pull = new_pull(world, &queue);
+    match random_queue(world) {
+        Some(queue) => pull_of(world, &queue, GROUPS),
+        None => Ok(()),
+    }
+}
+
+/// One of the groups pulls a queue.
+pub fn pull_of(world: &mut World, queue: &Queue, groups: [&'static str; 2]) -> Result<(), Violation> {
+    let pull = new_pull(world, queue, groups);
     let connection = connection(world);
     let (opaque, answer) = world.call(connection, pull.request.clone());
     take_pull(world, pull, connection, opaque, answer)?;
     checks::after_step(world, &nothing(), None)
 }
 
-pub fn new_pull(world: &World, queue: &Queue) -> NewPull {
+pub fn new_pull(world: &World, queue: &Queue, groups: [&'static str; 2]) -> NewPull {
     let end = world.model.visible_end(queue) as i64;
     let offset = match world.below(4) {
         0 => i64::from(world.below(end as i32 + 2)),
         1 => (end - 3).max(0),
         _ => end,
     };
-    let tag = (world.below(3) == 0).then(|| TAGS[world.below(2) as usize]);
-    let group = GROUPS[world.below(2) as usize];
+    let filter = match world.below(2) {
+        0 => filters::FILTERS[world.below(filters::FILTERS.len() as i32) as usize],
+        _ => filters::ALL,
+    };
+    let group = groups[world.below(2) as usize];
     let suspends = world.below(3) != 0;
     let header = PullMessageRequestHeader {
         consumer_group: group.into(),
@@ -52,7 +61,8 @@ pub fn new_pull(world: &World, queue: &Queue) -> NewPull {
         max_msg_nums: 1 + world.below(16),
         sys_flag: 4 | if suspends { 2 } else { 0 },
         suspend_timeout_millis: 15_000,
-        subscription: Some(tag.unwrap_or("*").into()),
+        subscription: Some(filter.expression.into()),
+        expression_type: Some(if filter.is_sql { "SQL92" } else { "TAG" }.into()),
         ..Default::default()
     };
     NewPull {
@@ -60,7 +70,7 @@ pub fn new_pull(world: &World, queue: &Queue) -> NewPull {
         group,
         queue: queue.clone(),
         offset,
-        tag,
+        filter,
         suspends,
     }
 }
@@ -77,13 +87,13 @@ pub fn take_pull(
         group,
         queue,
         offset,
-        tag,
+        filter,
         suspends,
         ..
     } = pull;
     note_answer(
         world,
-        &format!("pull {opaque} of {queue:?} from {offset} {tag:?}"),
+        &format!("pull {opaque} of {queue:?} from {offset} {filter:?}"),
         answer.as_ref(),
     );
     let now_ms = common::clock::Clock::wall_ms(&*world.clock);
@@ -92,7 +102,7 @@ pub fn take_pull(
         opaque,
         queue: queue.clone(),
         offset,
-        tag,
+        filter,
         deadline_ms: now_ms + 15_000,
     };
     match answer {
@@ -113,10 +123,15 @@ pub fn take_pull(
 }
 
 pub fn commit(world: &mut World) -> Result<(), Violation> {
-    let Some(queue) = random_queue(world) else {
-        return Ok(());
-    };
-    let group = GROUPS[world.below(2) as usize].to_owned();
+    match random_queue(world) {
+        Some(queue) => commit_in(world, queue, GROUPS),
+        None => Ok(()),
+    }
+}
+
+/// One of the groups goes on in a queue.
+pub fn commit_in(world: &mut World, queue: Queue, groups: [&str; 2]) -> Result<(), Violation> {
+    let group = groups[world.below(2) as usize].to_owned();
     let key = (group.clone(), queue.clone());
     let present = world
         .model
@@ -198,6 +213,7 @@ pub fn reset(world: &mut World) -> Result<(), Violation> {
 /// What was committed so far survives.
 pub fn offsets_are_durable(world: &mut World) {
     world.model.told_resets.clear();
+    world.model.orders.are_durable();
     for progress in world.model.offsets.values_mut() {
         progress.may_be_missing = false;
         progress.values.drain(..progress.values.len() - 1);

@@ -6,6 +6,9 @@
 //! | `pipelines` | many requests of several connections come at once |
 //! | `consumers` | pulls, commits, resets |
 //! | `transactions` | half messages and their ends |
+//! | `repeats` | producers send again what was stored |
+//! | `light` | messages of light queues, their pulls and commits |
+//! | `orders` | pops in order, and their acks |
 //! | `pops` | pops, acks, peeks, notifications |
 //! | `timers` | messages with a delivery time, their recalls |
 //! | `topics` | operators change topics |
@@ -18,8 +21,11 @@
 
 mod consumers;
 mod faults;
+mod light;
+mod orders;
 mod pipelines;
 mod pops;
+mod repeats;
 mod sends;
 mod services;
 mod stops;
@@ -36,6 +42,8 @@ use remoting::request::OutgoingRequest;
 
 use crate::checks::{self, Expect};
 use crate::model::Queue;
+use crate::model::light::LIGHT_GROUPS;
+use crate::model::orders::ORDERED;
 use crate::model::pops::POPPERS;
 use crate::world::{Answer, CONNECTIONS, TICKS, Tick, World};
 use crate::{Violation, ensure};
@@ -52,7 +60,11 @@ const OPERATIONS: &[Operation] = &[
     (280, sends::send),
     (60, sends::send_batch),
     (60, sends::send_back),
+    (60, repeats::send_again),
     (40, pipelines::pipeline),
+    (50, light::send),
+    (40, light::pull),
+    (20, light::commit),
     (80, transactions::send_half),
     (120, transactions::end),
     (120, pops::pop),
@@ -63,6 +75,10 @@ const OPERATIONS: &[Operation] = &[
     (15, pops::peek),
     (20, pops::notify),
     (50, pops::revive),
+    (70, orders::pop),
+    (60, orders::ack),
+    (20, orders::ack_batch),
+    (20, orders::change_invisible_time),
     (80, timers::send),
     (30, timers::recall),
     (50, timers::deliver),
@@ -95,7 +111,13 @@ pub fn run(world: &mut World, steps: u64) -> Result<(), Violation> {
 }
 
 fn prepare(world: &mut World) -> Result<(), Violation> {
-    for group in GROUPS.into_iter().chain(POPPERS.map(|popper| popper.group)) {
+    let poppers = POPPERS.map(|popper| popper.group);
+    for group in GROUPS
+        .into_iter()
+        .chain(poppers)
+        .chain([ORDERED])
+        .chain(LIGHT_GROUPS)
+    {
         let body =
             fastjson::to_vec(&SubscriptionGroupConfig::new(group)).map_err(|error| error.to_string())?;
         let request = OutgoingRequest::new(request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).body(body);
@@ -104,6 +126,7 @@ fn prepare(world: &mut World) -> Result<(), Violation> {
     for topic in &TOPICS[..2] {
         topics::create_topic(world, topic)?;
     }
+    light::create_topic(world)?;
     checks::after_step(world, &nothing(), None)
 }
 
@@ -140,6 +163,7 @@ fn finish(world: &mut World) -> Result<(), Violation> {
     services::run_tick(world, Tick::Flush, false)?;
     services::run_tick(world, Tick::Dispatch, false)?;
     pops::all_consumed(world)?;
+    orders::all_consumed(world)?;
     checks::everything(world)?;
     services::catch_up(world)?;
     stops::restart(world)?;

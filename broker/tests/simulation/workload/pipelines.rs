@@ -20,7 +20,7 @@ use remoting::request::OutgoingRequest;
 use super::consumers::{NewPull, new_pull, take_pull};
 use super::sends::{NewSend, new_batch, new_send};
 use super::services::run_tick;
-use super::{note_answer, random_queue};
+use super::{GROUPS, note_answer, random_queue};
 use crate::checks::{self, Sent};
 use crate::model::Queue;
 use crate::world::{Answer, CONNECTIONS, Tick, World, send_request};
@@ -89,7 +89,7 @@ impl Stream {
             // Of one that nobody answers nobody knows whether a disk that fails has taken it.
             let (request, kind) = match world.below(12) {
                 0 | 1 => {
-                    let pull = new_pull(world, queue);
+                    let pull = new_pull(world, queue, GROUPS);
                     (pull.request.clone(), Kind::Pull(pull))
                 }
                 2 => (wrong_request(world, queue), Kind::Wrong),

@@ -6,8 +6,8 @@ use remoting::body::fastjson;
 use remoting::body::{BatchAck, BatchAckMessageRequestBody};
 use remoting::codes::{request_code, response_code};
 use remoting::header::{
-    AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, NotificationRequestHeader,
-    PeekMessageRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
+    AckMessageRequestHeader, NotificationRequestHeader, PeekMessageRequestHeader, PollingInfoRequestHeader,
+    PopMessageRequestHeader,
 };
 use remoting::request::OutgoingRequest;
 
@@ -196,21 +196,38 @@ fn random_held(world: &World) -> Option<Held> {
     held.get(held.len().checked_sub(back)?).cloned()
 }
 
+/// The request that a message is consumed, which was popped with this handle.
+pub fn ack_request(held: &Held, handle: &str, offset: i64) -> OutgoingRequest {
+    OutgoingRequest::new(request_code::ACK_MESSAGE).header(&header_of(held, handle, offset))
+}
+
+/// The request that a message is visible again in so long.
+pub fn change_request(held: &Held, handle: &str, invisible_ms: i64, suspend: bool) -> OutgoingRequest {
+    // Its header has the fields of an ack, and two more.
+    OutgoingRequest::new(request_code::CHANGE_MESSAGE_INVISIBLETIME)
+        .header(&header_of(held, handle, held.offset))
+        .field("invisibleTime", invisible_ms)
+        .field("suspend", suspend)
+}
+
+fn header_of<'a>(held: &'a Held, handle: &'a str, offset: i64) -> AckMessageRequestHeader<'a> {
+    AckMessageRequestHeader {
+        consumer_group: held.key.group.as_str().into(),
+        topic: held.key.queue.0.as_str().into(),
+        queue_id: held.key.queue.1,
+        extra_info: handle.into(),
+        offset,
+        lite_topic: None,
+    }
+}
+
 /// A consumer has done its work, in time or late, or says so again.
 pub fn ack(world: &mut World) -> Result<(), Violation> {
     let Some(held) = random_held(world) else {
         return Ok(());
     };
     let handle = held.handle();
-    let header = AckMessageRequestHeader {
-        consumer_group: held.key.group.as_str().into(),
-        topic: held.key.queue.0.as_str().into(),
-        queue_id: held.key.queue.1,
-        extra_info: handle.as_str().into(),
-        offset: held.offset,
-        lite_topic: None,
-    };
-    let request = OutgoingRequest::new(request_code::ACK_MESSAGE).header(&header);
+    let request = ack_request(&held, &handle, held.offset);
     let what = format!("ack by {} of {:?} {handle}", held.key.group, held.key.queue);
     if world.below(4) != 0 {
         let is_other = |other: &Held| (&other.key, other.offset) != (&held.key, held.offset);
@@ -322,19 +339,12 @@ pub fn change_invisible_time(world: &mut World) -> Result<(), Violation> {
     let Some(held) = random_held(world) else {
         return Ok(());
     };
+    // Checkpoints are told apart by their millisecond, as in the reference: it asks later than anybody popped.
+    world.clock.advance(Duration::from_millis(1));
     let handle = held.handle();
     let invisible_ms = [0, 1_500, 6_000, 30_000][world.below(4) as usize];
-    let header = ChangeInvisibleTimeRequestHeader {
-        consumer_group: held.key.group.as_str().into(),
-        topic: held.key.queue.0.as_str().into(),
-        queue_id: held.key.queue.1,
-        extra_info: handle.as_str().into(),
-        offset: held.offset,
-        invisible_time: invisible_ms,
-        lite_topic: None,
-        suspend: world.below(4) == 0,
-    };
-    let request = OutgoingRequest::new(request_code::CHANGE_MESSAGE_INVISIBLETIME).header(&header);
+    let suspend = world.below(4) == 0;
+    let request = change_request(&held, &handle, invisible_ms, suspend);
     let what = format!(
         "{invisible_ms} ms more for {} of {:?} {handle}",
         held.key.group, held.key.queue
@@ -386,7 +396,6 @@ pub fn ack_nonsense(world: &mut World) -> Result<(), Violation> {
         return Ok(());
     };
     let far = i64::MAX / 2;
-    let queue_id = held.key.queue.1;
     let (handle, offset) = match world.below(5) {
         0 => ("a b c".to_owned(), held.offset),
         1 => (
@@ -408,15 +417,7 @@ pub fn ack_nonsense(world: &mut World) -> Result<(), Violation> {
         3 => (held.handle(), far),
         _ => (String::new(), held.offset),
     };
-    let header = AckMessageRequestHeader {
-        consumer_group: held.key.group.as_str().into(),
-        topic: held.key.queue.0.as_str().into(),
-        queue_id,
-        extra_info: handle.as_str().into(),
-        offset,
-        lite_topic: None,
-    };
-    let request = OutgoingRequest::new(request_code::ACK_MESSAGE).header(&header);
+    let request = ack_request(&held, &handle, offset);
     let (_, answer) = world.call(0, request);
     let what = format!("ack of {handle:?}");
     note_answer(world, &what, answer.as_ref());
@@ -455,6 +456,7 @@ pub fn forget_topic(world: &mut World, topic: &str) {
     let retry_topics = POPPERS.map(|popper| popper.retry_topic(topic, world.has_retry_v2));
     let store = world.store();
     let model = &mut world.model;
+    model.orders.forget_topic(topic);
     model.forget_handouts(topic);
     model.pops.held.retain(|held| held.topic != topic);
     for retry_topic in retry_topics {

@@ -6,8 +6,10 @@ use remoting::codes::{request_code, response_code};
 use remoting::header::ConsumerSendMsgBackRequestHeader;
 use remoting::request::OutgoingRequest;
 
-use super::{GROUPS, TAGS, connection, note_answer, nothing, random_queue};
+use super::{GROUPS, TAGS, connection, note_answer, nothing, random_queue, repeats};
 use crate::checks::{self, Expect, Sent};
+use crate::model::filters::NUMBER;
+use crate::model::repeats::Repeatable;
 use crate::model::{Queue, Wanted};
 use crate::world::{World, send_request};
 use crate::{Violation, ensure};
@@ -17,6 +19,9 @@ pub fn new_properties(world: &World) -> Vec<(&'static str, String)> {
     let mut pairs = vec![(name::UNIQ_KEY, world.new_key())];
     if world.below(3) == 0 {
         pairs.push((name::TAGS, TAGS[world.below(2) as usize].to_owned()));
+    }
+    if world.below(2) == 0 {
+        pairs.push((NUMBER, world.below(10).to_string()));
     }
     if world.below(3) == 0 {
         pairs.push((name::KEYS, format!("k{} k{}", world.below(4), 4 + world.below(4))));
@@ -37,6 +42,8 @@ pub fn text_of(pairs: &[(&'static str, String)]) -> String {
 pub struct NewSend {
     pub request: OutgoingRequest,
     pub wanted: Vec<Wanted>,
+    /// The text of its message's properties; none of a batch.
+    pub properties: String,
     /// Whether the sender waits for the disk.
     pub waits: bool,
     pub what: String,
@@ -49,10 +56,26 @@ impl NewSend {
 }
 
 pub fn send(world: &mut World) -> Result<(), Violation> {
-    match random_queue(world) {
-        Some(queue) => new_send(world, &queue).finish(world),
-        None => Ok(()),
+    let Some(queue) = random_queue(world) else {
+        return Ok(());
+    };
+    let send = new_send(world, &queue);
+    let (wanted, waits, body) = (send.wanted[0].clone(), send.waits, send.request.body.to_vec());
+    let (end, properties) = (world.model.log_end, send.properties.clone());
+    send.finish(world)?;
+    if let Some(record) = world.model.log.last().filter(|record| record.at >= end).cloned() {
+        let message = Repeatable {
+            queue,
+            properties,
+            body,
+            is_delayed: record.queue.0 == SCHEDULE_TOPIC,
+            waits,
+            wanted,
+            record,
+        };
+        repeats::remember(world, message);
     }
+    Ok(())
 }
 
 pub fn send_batch(world: &mut World) -> Result<(), Violation> {
@@ -86,9 +109,11 @@ pub fn new_send(world: &mut World, queue: &Queue) -> NewSend {
         wanted.properties.push((name::REAL_QUEUE_ID, queue.1.to_string()));
     }
     let now_ms = common::clock::Clock::wall_ms(&*world.clock);
+    let properties = text_of(&pairs);
     NewSend {
-        request: send_request((&queue.0, queue.1), &text_of(&pairs), body, false, now_ms),
+        request: send_request((&queue.0, queue.1), &properties, body, false, now_ms),
         wanted: vec![wanted],
+        properties,
         waits,
         what: format!("send to {queue:?} level {level}"),
     }
@@ -118,6 +143,7 @@ pub fn new_batch(world: &mut World, queue: &Queue) -> NewSend {
         request: send_request((&queue.0, queue.1), "", bytes, true, now_ms),
         what: format!("batch of {} to {queue:?}", wanted.len()),
         wanted,
+        properties: String::new(),
         waits: true,
     }
 }

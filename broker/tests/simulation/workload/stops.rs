@@ -65,6 +65,7 @@ pub fn fail_power(world: &mut World) -> Result<(), Violation> {
 }
 
 pub fn crash(world: &mut World) -> Result<(), Violation> {
+    world.model.orders.lose_what_is_not_synced();
     loop {
         world.note("  crash");
         world.drop_broker();
