@@ -312,12 +312,12 @@ fn matching<'a>(model: &'a Model, pull: &'a ParkedPull) -> impl Iterator<Item = 
         .filter(move |record| record.offset_in(&pull.queue) >= Some(from) && (pull.filter.wants)(record))
 }
 
-/// The record in whose dispatch the disk may have failed: it may be in its queue, and not in the index yet.
+/// The record behind those that a pull may get, if it may be in the queue already.
 fn half_dispatched<'a>(model: &'a Model, pull: &ParkedPull) -> Option<&'a Logged> {
-    let record = model.at(model.dispatched)?;
     let from = u64::try_from(pull.offset).unwrap_or(0);
-    let is_wanted = record.offset_in(&pull.queue) >= Some(from) && (pull.filter.wants)(record);
-    (model.may_be_half_dispatched && is_wanted).then_some(record)
+    model
+        .half_dispatched()
+        .filter(|record| record.offset_in(&pull.queue) >= Some(from) && (pull.filter.wants)(record))
 }
 
 /// Whether a pull got what it must get.
@@ -446,7 +446,9 @@ fn take_delivery(model: &mut Model, copy: &Logged, now_ms: i64) -> Result<(), Vi
         upto
     };
     let mut candidates = Vec::new();
-    for record in model.visible(&queue).filter(|record| record.queue_offset >= from) {
+    let half_dispatched = model.half_dispatched().filter(|record| record.queue == queue);
+    let in_queue = model.visible(&queue).chain(half_dispatched);
+    for record in in_queue.filter(|record| record.queue_offset >= from) {
         candidates.push(record);
         if record.queue_offset >= upto {
             break;

@@ -277,6 +277,14 @@ impl Model {
             .filter(move |record| record.at >= log_min && record.at < dispatched && !self.is_deleted(record))
     }
 
+    /// The record in whose dispatch the disk may have failed: it may be in its queues, and not in the index yet. Who reads a queue
+    /// may see it.
+    pub fn half_dispatched(&self) -> Option<&Logged> {
+        let next = self.log.partition_point(|record| record.at < self.dispatched);
+        let record = self.log.get(next).filter(|_| self.may_be_half_dispatched)?;
+        (!self.is_deleted(record)).then_some(record)
+    }
+
     /// The half messages that are in the log, copies too.
     pub fn halves(&self) -> impl Iterator<Item = &Logged> {
         let log_min = self.log_min;

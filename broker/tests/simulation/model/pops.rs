@@ -235,7 +235,8 @@ impl Model {
 
     /// The message at an offset, as pops may see it.
     pub fn in_queue(&self, queue: &Queue, offset: i64) -> Option<&Logged> {
-        let seen_until = self.dispatched + u64::from(self.may_be_half_dispatched);
+        let half_dispatched = self.half_dispatched().map(Logged::end);
+        let seen_until = half_dispatched.unwrap_or(self.dispatched);
         self.log.iter().rev().find(|record| {
             record.queue == *queue
                 && record.is_queued
@@ -271,37 +272,55 @@ impl Model {
         ensure!(same.is_none(), "two checkpoints are called {key:?}");
         for diff in checkpoint.queue_offset_diff.iter().flatten() {
             let offset = checkpoint.start_offset + i64::from(*diff);
-            let message = self.in_queue(&key.queue, offset);
-            let message = message
-                .ok_or_else(|| format!("offset {offset} of {:?} was popped: no message", key.queue))?;
-            ensure!(
-                takes_over || popper.wants(message),
-                "offset {offset} of {:?} was popped, and {} does not want it",
-                key.queue,
-                key.group
-            );
-            ensure!(
-                takes_over || !self.is_popped(&key.group, message.at, |handout| !handout.may_repeat),
-                "{} popped offset {offset} of {:?} before",
-                key.group,
-                key.queue
-            );
+            let message_at = self.popped_at(popper, &key, offset, takes_over)?;
             let handout = Handout {
                 key: key.clone(),
                 checkpoint_at: record.at,
                 takes_over,
                 offset,
-                message_at: message.at,
+                message_at,
                 due_ms: checkpoint.revive_time_ms(),
                 suspend: checkpoint.suspend,
                 acks: Vec::new(),
                 copy_at: None,
-                is_orphan: false,
+                is_orphan: !self.is_there(message_at),
                 may_repeat: false,
             };
             self.pops.handouts.push(handout);
         }
         Ok(())
+    }
+
+    /// Where the message is that a checkpoint hands out.
+    fn popped_at(&self, popper: &Popper, key: &Key, offset: i64, takes_over: bool) -> Result<u64, Violation> {
+        let what = format!("offset {offset} of {:?} was popped", key.queue);
+        let Some(message) = self.in_queue(&key.queue, offset) else {
+            // A consumer may ask for more time for what a crash took out of the middle of its queue.
+            let lost = self.lost_handout(key, offset).filter(|_| takes_over);
+            let lost = lost.ok_or_else(|| format!("{what}: no message"))?;
+            return Ok(lost.message_at);
+        };
+        ensure!(
+            takes_over || popper.wants(message),
+            "{what}, and {} does not want it",
+            key.group
+        );
+        ensure!(
+            takes_over || !self.is_popped(&key.group, message.at, |handout| !handout.may_repeat),
+            "{what} by {} before",
+            key.group
+        );
+        Ok(message.at)
+    }
+
+    /// One of this offset to the group, whose message a crash took.
+    fn lost_handout(&self, key: &Key, offset: i64) -> Option<&Handout> {
+        let handouts = self.pops.handouts.iter();
+        handouts
+            .filter(|handout| !self.is_there(handout.message_at))
+            .find(|handout| {
+                (&handout.key.group, &handout.key.queue, handout.offset) == (&key.group, &key.queue, offset)
+            })
     }
 
     fn take_ack(&mut self, record: &Logged, key: &Key, offsets: &[i64]) {
@@ -339,7 +358,13 @@ impl Model {
         };
         let is_of = |message: &Logged, handout: &Handout| {
             let times = message.reconsume_times + i32::from(!handout.suspend);
-            message.body == copy.body && times == copy.reconsume_times
+            let first_popped = match message.property(name::FIRST_POP_TIME) {
+                known if message.reconsume_times > 0 && !known.is_empty() => known.to_owned(),
+                _ => handout.key.pop_time_ms.to_string(),
+            };
+            message.body == copy.body
+                && times == copy.reconsume_times
+                && first_popped == copy.property(name::FIRST_POP_TIME)
         };
         let candidates: Vec<usize> = (0..self.pops.handouts.len())
             .filter(|at| {
@@ -353,7 +378,7 @@ impl Model {
             })
             .collect();
         ensure!(!candidates.is_empty(), "{what}, and was not handed out");
-        let handouts = &mut self.pops.handouts;
+        let handouts = &self.pops.handouts;
         let is_free = |at: &usize| {
             let handout = &handouts[*at];
             handout.copy_at.is_none()
@@ -361,29 +386,31 @@ impl Model {
                 && handout.due_ms + GRACE_MS < copy.store_ms
         };
         let free: Vec<usize> = candidates.iter().copied().filter(is_free).collect();
-        // Of one that must come and one that may, it is the first.
-        let must_come = free.iter().find(|at| handouts[**at].acks.is_empty());
+        // Of one that must come and one that may, it is the first: a message that was sent again is there twice, and one of them
+        // may have expired.
+        let must_come = free.iter().find(|at| self.must_come(&handouts[**at]));
         let Some(&found) = must_come.or(free.first()) else {
             let why: Vec<_> = candidates.iter().map(|at| &handouts[*at]).collect();
             return Err(format!("{what}, and must not: {why:?}"));
         };
-        handouts[found].copy_at = Some(copy.at);
+        self.pops.handouts[found].copy_at = Some(copy.at);
         Ok(())
+    }
+
+    /// Whether its message must come back when its time is up, if it has not yet.
+    fn must_come(&self, handout: &Handout) -> bool {
+        handout.copy_at.is_none()
+            && handout.acks.is_empty()
+            && !handout.is_orphan
+            && handout.message_at >= self.log_min
+            && self.is_there(handout.message_at)
     }
 
     /// Everything that is due by `until_ms` is decided: what was not acknowledged is there again.
     pub fn everything_came_back(&self, until_ms: i64) -> Result<(), Violation> {
         for handout in &self.pops.handouts {
-            let must_come = handout.due_ms + GRACE_MS < until_ms
-                && handout.copy_at.is_none()
-                && handout.acks.is_empty()
-                && !handout.is_orphan
-                && handout.message_at >= self.log_min
-                && self.is_there(handout.message_at);
-            ensure!(
-                !must_come || self.in_turn_ms(handout) + GRACE_MS >= until_ms,
-                "a popped message does not come back: {handout:?}"
-            );
+            let is_overdue = self.must_come(handout) && self.in_turn_ms(handout) + GRACE_MS < until_ms;
+            ensure!(!is_overdue, "a popped message does not come back: {handout:?}");
         }
         Ok(())
     }

@@ -97,9 +97,7 @@ fn batches_of(
         let record = store::record::decode(rest).map_err(|error| format!("{what}: {error}"))?;
         let queue = (record.topic.to_owned(), record.queue_id);
         let offsets = batches.entry(queue.clone()).or_default();
-        let half_dispatched = model.at(model.dispatched).filter(|record| {
-            model.may_be_half_dispatched && record.queue == queue && !model.is_deleted(record)
-        });
+        let half_dispatched = model.half_dispatched().filter(|record| record.queue == queue);
         let mut in_order = model.next_in_order(&queue).chain(half_dispatched);
         let wanted = in_order.nth(offsets.len());
         let wanted = wanted.ok_or_else(|| format!("{what}: more of {queue:?} than there is"))?;
