@@ -496,16 +496,20 @@ impl TimerService {
 /// At the stop, and in between.
 impl TimerService {
     /// Leaves slot and log so that whoever goes on, also the reference, delivers nothing twice.
-    fn leave(&mut self) -> Result<(), Blocked> {
+    ///
+    /// What was delivered is taken out of the slot only once its copies are on the disk: a power failure may keep the new
+    /// slot and take the copies, and then nothing would be left of those messages.
+    fn leave(&mut self) -> anyhow::Result<()> {
         let files = &self.timers.files;
         let marker = self.marker();
-        match self.open.take() {
+        match &self.open {
             Some(open) if open.has_delivered => {
                 let units: Vec<TimerUnit> = open
                     .left()
                     .into_iter()
                     .filter_map(|left| self.unit_left(left))
                     .collect();
+                self.store.flush()?;
                 files.refile(self.slot_ms, &units, marker)?;
             }
             _ => {
@@ -514,6 +518,8 @@ impl TimerService {
                 }
             }
         }
+        // Not when that failed: the next start then looks for the copies of the slot.
+        self.open = None;
         Ok(())
     }
 

@@ -132,6 +132,29 @@ fn a_recall_holds_when_its_slot_is_left_in_the_middle() {
     }
 }
 
+/// A stop takes what was delivered out of the slot. That may be on the disk while the copies are not.
+#[test]
+fn a_message_comes_again_when_the_power_fails_in_a_stop_and_takes_its_copy() {
+    for seed in 0..16 {
+        let mut world = World::new(seed);
+        world.settle();
+        let slot_ms = world.clock.wall_ms().div_euclid(1_000) * 1_000 + 5_000;
+        world.send_due("comes", slot_ms + 100, false);
+        world.send_due("waits", slot_ms + 900, false);
+        world.settle();
+        world.flush_timer();
+        while world.clock.wall_ms() < slot_ms + 300 {
+            world.pass(100);
+        }
+        assert!(world.delivered().contains_key("comes"), "seed {seed}");
+        world.lose_power_in_a_stop();
+        world.pass(12_000);
+        let mut delivered: Vec<String> = world.delivered().into_keys().collect();
+        delivered.sort_unstable();
+        assert_eq!(delivered, ["comes", "waits"], "seed {seed}");
+    }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let clock = Arc::new(ManualClock::new(NOW_MS));
@@ -176,7 +199,8 @@ impl World {
             31..35 => self.flush_timer(),
             35 => self.stop(),
             36..38 => self.kill(),
-            _ => self.lose_power(),
+            38 => self.lose_power(),
+            _ => self.lose_power_in_a_stop(),
         }
     }
 
@@ -318,6 +342,15 @@ impl World {
             }
         }
         self.start();
+    }
+
+    /// The slot is left, and nothing else of a stop is done.
+    fn lose_power_in_a_stop(&mut self) {
+        let now = self.clock.now();
+        let running = self.running.as_mut().expect("a broker runs");
+        running.service.tick(now, true).expect("the last tick");
+        self.note_safe();
+        self.lose_power();
     }
 
     /// Starts a broker, at once or some time later.
