@@ -560,7 +560,9 @@ impl ConsumerOffsets {
     }
 
     fn flush_as_of(&self, written_ms: i64) -> Result<(), PersistError> {
+        let mut is_written = false;
         self.file.flush_with(|| {
+            is_written = true;
             let written_time = Some(written_ms);
             let snapshot = self.snapshot();
             if let Some(flush_log) = self.flush_log.get() {
@@ -574,7 +576,10 @@ impl ConsumerOffsets {
                 ..snapshot
             })
         })?;
-        self.newest_file_ms.store(written_ms, Ordering::Release);
+        // A file that was up to date still says what it said.
+        if is_written {
+            self.newest_file_ms.store(written_ms, Ordering::Release);
+        }
         Ok(())
     }
 }

@@ -622,6 +622,16 @@ mod tests {
     }
 
     #[test]
+    fn a_flush_that_has_nothing_to_write_leaves_the_files_time_alone() {
+        let (home, info) = empty();
+        info.update(QUEUE, batch(&[5, 6]), 1_000);
+        info.offsets.rewrite_as_of(home.clock.wall_ms() + 2_000).unwrap();
+        info.offsets.flush().unwrap();
+        ack(&info, 5);
+        assert_eq!(committed(&home.order_info()), Some(6));
+    }
+
+    #[test]
     fn lines_go_when_the_files_are_written_and_torn_ones_are_passed_over() {
         let (home, info) = empty();
         let lines = home.path().join("consumerOrderInfo.json.changes");
