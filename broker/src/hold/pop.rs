@@ -10,7 +10,7 @@
 //! that another was faster; unlike a pull it then parks again, until its time is up, which was fixed when the client sent it.
 //! Reference: `PopLongPollingService`, twice: for `PopMessageProcessor` and for `NotificationProcessor`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use common::names::PopRetryNaming;
@@ -161,6 +161,29 @@ impl PopHold {
     pub fn wake_one(&self, topic: &str, group: &str, queue_id: i32) {
         self.wake_where(topic, group, |polling| {
             polling.kind == PollKind::Pop && polling.queue_id == queue_id
+        });
+    }
+
+    /// A pop of any queue left messages, nobody knows of which: resumes one pop that waits for any, which tells on. If none does,
+    /// one for each queue that is waited for: the message that would have woken it has woken the other.
+    pub fn wake_for_rest(&self, topic: &str, group: &str) {
+        self.resume(|parked| {
+            let groups = parked.index.topics.get(topic);
+            let Some(ids) = groups.and_then(|groups| groups.get(group)) else {
+                return Vec::new();
+            };
+            let mut of_queues = BTreeMap::new();
+            for id in ids {
+                let polling = parked.waiting.get(id).map(|waiting| &waiting.waits);
+                if let Some(polling) = polling.filter(|polling| polling.kind == PollKind::Pop) {
+                    of_queues.entry(polling.queue_id.max(-1)).or_insert(*id);
+                }
+            }
+            let woken: Vec<u64> = match of_queues.get(&-1) {
+                Some(of_any) => vec![*of_any],
+                None => of_queues.into_values().collect(),
+            };
+            parked.take_all(woken)
         });
     }
 
@@ -378,6 +401,19 @@ mod tests {
         assert_eq!((resumed(&first), resumed(&second)), (1, 0));
         hold.wake_for_queue("t", "g", 7);
         assert_eq!((resumed(&second), hold.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_a_pop_of_any_queue_left_wakes_one_of_any_or_one_of_each() {
+        let (hold, of_any, of_queues) = (hold(), connection(), connection());
+        for queue_id in [0, 3, 3] {
+            park(&hold, &of_queues, poll("g", queue_id)).unwrap();
+        }
+        park(&hold, &of_any, poll("g", -1)).unwrap();
+        hold.wake_for_rest("t", "g");
+        assert_eq!((resumed(&of_any), resumed(&of_queues)), (1, 0));
+        hold.wake_for_rest("t", "g");
+        assert_eq!((resumed(&of_queues), hold.polling_num("t", "g", 3)), (2, 1));
     }
 
     #[test]

@@ -78,9 +78,11 @@ pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
     let answer = popping.answer(response_code::SUCCESS, GetStatus::Found);
     if rest > 0 {
         let header = &request.header;
-        broker
-            .pop_hold
-            .wake_one(&header.topic, &header.consumer_group, header.queue_id);
+        let (hold, topic, group) = (&broker.pop_hold, &*header.topic, &*header.consumer_group);
+        match header.queue_id {
+            ..0 => hold.wake_for_rest(topic, group),
+            queue_id => hold.wake_one(topic, group, queue_id),
+        }
     }
     Ok(answer.into())
 }

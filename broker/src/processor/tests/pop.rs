@@ -188,6 +188,19 @@ impl Revival {
         self.broker.settle();
     }
 
+    /// A message of each priority, in the queue of that number, whose body says it.
+    fn send_priorities(&self, priorities: &[i32]) {
+        for &queue_id in priorities {
+            let header = SendMessageRequestHeader {
+                queue_id,
+                ..send_header("Prio", "")
+            };
+            let answer = self.broker.client().send(header, queue_id.to_string().as_bytes());
+            assert_eq!(answer.code, response_code::SUCCESS, "{}", answer.remark);
+        }
+        self.broker.settle();
+    }
+
     /// Lets time pass by tenths of a second; what is due by then is delivered and decided.
     fn pass(&mut self, ms: i64) {
         for _ in 0..ms / 100 {
@@ -437,27 +450,19 @@ fn only_messages_whose_properties_are_wanted_are_handed_out() {
     assert_eq!(answer.code, response_code::SUBSCRIPTION_PARSE_FAILED);
 }
 
+fn priorities() -> TopicConfig {
+    TopicConfig {
+        attributes: [("message.type".to_owned(), "PRIORITY".to_owned())].into(),
+        ..TopicConfig::new("Prio", 4)
+    }
+}
+
 #[test]
 fn in_a_topic_of_priorities_the_highest_come_first() {
     for (settings, first) in [(&[][..], "3"), (&[("priorityOrderAsc", "false")], "0")] {
         let revival = Revival::new(settings);
-        let priorities = TopicConfig {
-            attributes: [("message.type".to_owned(), "PRIORITY".to_owned())].into(),
-            ..TopicConfig::new("Prio", 4)
-        };
-        revival.broker.broker.topics.put(priorities);
-        for queue_id in [1, 3, 0, 2] {
-            let header = SendMessageRequestHeader {
-                queue_id,
-                ..send_header("Prio", "")
-            };
-            let answer = revival
-                .broker
-                .client()
-                .send(header, queue_id.to_string().as_bytes());
-            assert_eq!(answer.code, response_code::SUCCESS, "{}", answer.remark);
-        }
-        revival.broker.settle();
+        revival.broker.broker.topics.put(priorities());
+        revival.send_priorities(&[1, 3, 0, 2]);
         let header = PopMessageRequestHeader {
             max_msg_nums: 1,
             ..pop_header("g", "Prio")
@@ -516,6 +521,30 @@ fn a_pop_waits_for_a_message_and_for_one_that_comes_back() {
     let answers = client.resumed_answers();
     assert_eq!(bodies(&popped(&answers[0], "g")), ["late"]);
     assert_eq!(revival.broker.broker.pop_hold.len(), 0);
+}
+
+#[test]
+fn a_pop_of_any_queue_leaves_no_message_for_which_another_pop_waits() {
+    let revival = Revival::new(&[]);
+    revival.broker.broker.topics.put(priorities());
+    let (of_any, of_lowest) = (revival.broker.client(), revival.broker.client());
+    let waiting = PopMessageRequestHeader {
+        max_msg_nums: 1,
+        poll_time: 15_000,
+        ..pop_header("g", "Prio")
+    };
+    assert!(of_any.try_call(pop_request(&waiting)).is_none());
+    let waiting = PopMessageRequestHeader {
+        queue_id: 0,
+        ..waiting
+    };
+    assert!(of_lowest.try_call(pop_request(&waiting)).is_none());
+    // The first wakes who waits for any; the second comes before that one looks, and is what it takes.
+    revival.send_priorities(&[0, 3]);
+    assert_eq!(bodies(&popped(&of_any.resumed_answers()[0], "g")), ["3"]);
+    let answers = of_lowest.resumed_answers();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(bodies(&popped(&answers[0], "g")), ["0"]);
 }
 
 #[test]
