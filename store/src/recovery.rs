@@ -153,11 +153,11 @@ impl Recovery<'_> {
             return self.replay_from_note();
         }
         let plan = self.plan();
-        if !self.is_clean && plan.queues_from != self.checkpoint.get(CheckpointField::EverythingOnDisk) {
-            self.forget_everything_on_disk()?;
-        }
         tracing::info!(?plan, is_clean = self.is_clean, "recovering");
         if !self.is_clean {
+            if plan.queues_from != self.checkpoint.get(CheckpointField::EverythingOnDisk) {
+                self.forget_queues_on_disk_from(plan.queues_from)?;
+            }
             self.cut_queues(plan.queues_from)?;
             self.lower_index_time()?;
         }
@@ -249,22 +249,21 @@ impl Recovery<'_> {
         })
     }
 
-    /// The log may get another end than the checkpoint knows, the queues other entries: until the next flush of everything
-    /// the number must not be believed.
-    fn forget_everything_on_disk(&self) -> Result<(), OpenError> {
+    /// The queues are cut here and built anew in memory, and the log may get another end than the checkpoint knows. A crash
+    /// before they are flushed must find them as they are told of now: whoever recovers then, we or the reference, may
+    /// come by another beginning than we did, and must not take one behind the cut.
+    fn forget_queues_on_disk_from(&self, limit: u64) -> Result<(), OpenError> {
+        let dispatched =
+            Some(self.checkpoint.get(CheckpointField::LogicsPhysicalOffset)).filter(|at| *at > 0);
+        self.checkpoint.set(
+            CheckpointField::LogicsPhysicalOffset,
+            dispatched.map_or(limit, |at| at.min(limit)),
+        );
+        self.checkpoint.set(CheckpointField::LogicsMsgTimestamp, 0);
         self.checkpoint.set(CheckpointField::EverythingOnDisk, 0);
         self.checkpoint
             .persist()
             .map_err(self.failed("write the checkpoint in"))
-    }
-
-    /// The queues are cut here and built anew in memory. A crash before they are flushed must find them as they are told of now.
-    fn forget_queues_on_disk_from(&self, limit: u64) -> Result<(), OpenError> {
-        let dispatched = self.checkpoint.get(CheckpointField::LogicsPhysicalOffset);
-        self.checkpoint
-            .set(CheckpointField::LogicsPhysicalOffset, dispatched.min(limit));
-        self.checkpoint.set(CheckpointField::LogicsMsgTimestamp, 0);
-        self.forget_everything_on_disk()
     }
 
     /// What was repaired, cut and filled again is on disk now, and the checkpoint says so: after a crash the reference

@@ -43,6 +43,10 @@ fn numbers(store: &Store) -> Vec<usize> {
         .collect()
 }
 
+fn number_at(bytes: &[u8], at: usize) -> i64 {
+    i64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
 fn log_file(bench: &Bench, start: u64) -> PathBuf {
     bench.root().join("commitlog").join(format!("{start:020}"))
 }
@@ -409,6 +413,61 @@ fn a_sector_missing_in_a_records_properties_costs_that_record() {
     assert_eq!(numbers(&store), [1]);
 }
 
+/// The reference, which goes on after us, may begin behind what we cut, as the index's time has moved on.
+#[test]
+fn what_a_start_takes_away_from_the_queues_is_not_on_disk_by_the_checkpoint_either() {
+    for dispatched_known in [true, false] {
+        let bench = Bench::with(|config| {
+            config.mapped_file_size_commit_log = 4096;
+            config.mapped_file_size_consume_queue = 20 * 8;
+            config.max_hash_slot_num = 16;
+            config.max_index_num = 32;
+            config.message_index_safe = true;
+        });
+        filled(&bench, 60);
+        let store = bench.open();
+        flush_all(&store, &bench);
+        drop(store);
+        // A Java broker's: it knows nothing of our numbers.
+        let path = bench.root().join("checkpoint");
+        let mut checkpoint = std::fs::read(&path).unwrap();
+        checkpoint[48..].fill(0);
+        if !dispatched_known {
+            checkpoint[40..].fill(0);
+        }
+        std::fs::write(&path, &checkpoint).unwrap();
+
+        let store = bench.open();
+        assert_eq!(numbers(&store), Vec::from_iter(0..60));
+        drop(store);
+        let checkpoint = std::fs::read(&path).unwrap();
+        let in_files: Vec<i64> = files(&bench.root().join("consumequeue/T/0"))
+            .iter()
+            .flat_map(|file| {
+                std::fs::read(file)
+                    .unwrap()
+                    .chunks(20)
+                    .map(<[u8]>::to_vec)
+                    .collect::<Vec<_>>()
+            })
+            .filter(|entry| entry[8..12] != [0; 4])
+            .map(|entry| number_at(&entry, 0))
+            .collect();
+        let lost = numbers(&bench.open()).len() - in_files.len();
+        let end = in_files.last().copied().unwrap_or(0);
+        let next_file = (end / 4096 + 1) * 4096;
+        assert!(
+            lost > 0,
+            "this start took entries away and had no time to write them"
+        );
+        assert!(
+            number_at(&checkpoint, 40) <= next_file && number_at(&checkpoint, 8) == 0,
+            "entries end at {end}, the checkpoint says {}",
+            number_at(&checkpoint, 40)
+        );
+    }
+}
+
 /// With files of a gigabyte, the file that holds the checkpoint's record is most of the log.
 #[test]
 fn recovery_reads_only_what_the_checkpoint_leaves_open() {
@@ -454,7 +513,6 @@ fn a_recovered_index_leaves_no_hole_when_the_reference_recovers_it() {
     drop(store);
     drop(bench.open());
 
-    let number_at = |bytes: &[u8], at: usize| i64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
     let checkpoint = std::fs::read(bench.root().join("checkpoint")).unwrap();
     let index: Vec<Vec<u8>> = files(&bench.root().join("index"))
         .iter()
