@@ -56,7 +56,7 @@ impl PopProgress {
         progress
     }
 
-    /// A checkpoint or a copy is about to be put, and an offset committed that relies on it.
+    /// A checkpoint or a copy is about to be put, or messages are passed over, and an offset is committed that relies on it.
     pub fn mark_unflushed(&self) {
         self.unflushed.store(true, Ordering::Release);
     }

@@ -332,6 +332,8 @@ impl<'a> Popping<'a> {
         if found.status == GetStatus::Found {
             self.hand_out(queue, is_retry, offset, &found, &records)?;
         } else if is_passed_over(found.status) && found.next_begin_offset >= 0 {
+            // A power failure that took what was passed over would have others at these offsets passed over, too.
+            broker.pop_progress.mark_unflushed();
             broker
                 .consumer_offsets
                 .commit("pop", group, topic, queue_id, found.next_begin_offset);

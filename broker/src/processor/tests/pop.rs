@@ -432,6 +432,24 @@ fn only_wanted_tags_are_handed_out_and_the_others_are_passed_over() {
 }
 
 #[test]
+fn what_was_passed_over_is_on_the_disk_before_the_offset_behind_it() {
+    let revival = Revival::new(&[]);
+    revival.send(&["not wanted"]);
+    let header = PopMessageRequestHeader {
+        exp: Some(Cow::Borrowed("blue")),
+        ..pop_header("g", "Orders")
+    };
+    assert!(revival.broker.client().pop(&header).is_empty());
+    let broker = &revival.broker.broker;
+    assert_eq!(broker.consumer_offsets.query("g", "Orders", 0), Some(1));
+    let ends = || (broker.store.state().flushed, broker.store.state().commit_log_max);
+    let (flushed, end) = ends();
+    assert!(flushed < end);
+    revival.persist();
+    assert_eq!(ends(), (end, end));
+}
+
+#[test]
 fn only_messages_whose_properties_are_wanted_are_handed_out() {
     let revival = Revival::new(&[("enablePropertyFilter", "true")]);
     let producer = revival.broker.client();
