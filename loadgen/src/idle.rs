@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::report::{Errors, Report};
 use crate::requests;
-use crate::sockets::Sockets;
+use crate::sockets::{Sockets, allow_many_files};
 use crate::target::{Meter, Target};
 
 /// Open connections, or none, and do nothing for a while
@@ -50,13 +50,4 @@ impl Idle {
         report.connections = Some(u64::from(self.connections));
         meter.finish_idle(report)
     }
-}
-
-/// Raises the limit of open files to what this process may have.
-pub fn allow_many_files() -> Result<()> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit)?;
-    Ok(())
 }

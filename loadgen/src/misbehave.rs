@@ -9,10 +9,9 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use remoting::codes::response_code;
 
-use crate::idle::allow_many_files;
 use crate::report::{Errors, Report};
 use crate::requests::{self, PULL_SUBSCRIPTION};
-use crate::sockets::Sockets;
+use crate::sockets::{Sockets, allow_many_files};
 use crate::target::Target;
 use crate::template::{FIRST_OPAQUE, Stamp, Template};
 

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::Guard;
 use common::clock::Clock;
+use common::planted_bug::{PlantedBug, is_planted};
 use smallvec::SmallVec;
 
 use crate::mapped_file::{MappedFile, MappedFileWriter};
@@ -27,7 +28,6 @@ use crate::offset::{PhysicalOffset, QueueOffset};
 use crate::queue_offsets::QueueCounter;
 use crate::record::encode::{RecordStyle, patch};
 use crate::record::format::{BLANK_BYTES, MAGIC_BLANK};
-use common::planted_bug::{PlantedBug, is_planted};
 
 /// The log.
 #[derive(Debug)]

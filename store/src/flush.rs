@@ -12,13 +12,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::clock::Now;
+use common::planted_bug::{PlantedBug, is_planted};
 use common::service::Next;
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointField;
 use crate::offset::PhysicalOffset;
 use crate::store::Store;
-use common::planted_bug::{PlantedBug, is_planted};
 
 /// Why a message may not be on disk.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -26,13 +26,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use common::clock::Clock;
 use common::local_time;
+use common::planted_bug::{PlantedBug, is_planted};
 
 use crate::config::MessageStoreConfig;
 use crate::disk::Disk;
 use crate::mapped_file::MappedTable;
 use crate::offset::PhysicalOffset;
 use crate::store::OpenError;
-use common::planted_bug::{PlantedBug, is_planted};
 
 const HEADER_BYTES: usize = 40;
 const SLOT_BYTES: usize = 4;

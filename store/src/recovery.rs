@@ -47,6 +47,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::message::sys_flag;
+use common::planted_bug::{PlantedBug, is_planted};
 
 use crate::checkpoint::{Checkpoint, CheckpointField};
 use crate::config::MessageStoreConfig;
@@ -62,7 +63,6 @@ use crate::record::format::{
     BLANK_BYTES, MAGIC_AT, MAGIC_BLANK, MAGIC_V1, MAGIC_V2, MIN_RECORD_BYTES, u32_at,
 };
 use crate::store::OpenError;
-use common::planted_bug::{PlantedBug, is_planted};
 
 /// The topic of the records that take the place of damaged ones.
 pub const DAMAGED_TOPIC: &str = "DAMAGED";

@@ -17,7 +17,7 @@ use remoting::codes::response_code;
 use remoting::header::{PopLiteMessageRequestHeader, PopLiteMessageResponseHeader};
 use remoting::request::{Handled, Outcome, Refusal, Request, Response};
 use store::record::Record;
-use store::{AllMessages, GetOutcome, GetRequest, GetStatus};
+use store::{AllMessages, GetOutcome, GetStatus};
 
 use crate::broker::Broker;
 use crate::lite::settings;
@@ -176,15 +176,10 @@ impl<'a> Popping<'a> {
 
     fn read(&self, queue: GroupQueue<'_>, offset: i64, records: &mut Vec<u8>) -> (i64, GetOutcome) {
         let read = PopRead {
-            request: GetRequest {
-                topic: queue.topic,
-                queue_id: queue.queue_id,
-                offset,
-                max_messages: usize::try_from(self.room()).unwrap_or(0),
-                max_bytes: None,
-                filter: &AllMessages,
-            },
-            group: queue.group,
+            queue,
+            offset,
+            room: self.room(),
+            filter: &AllMessages,
             client: "CorrectOffset",
             is_outside: |status| {
                 matches!(

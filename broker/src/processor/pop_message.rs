@@ -20,7 +20,7 @@ use remoting::header::{PopMessageRequestHeader, PopMessageResponseHeader};
 use remoting::request::{Handled, Outcome, Refusal, Request, Response};
 use store::record;
 use store::record::encode::{self, RecordStyle};
-use store::{GetOutcome, GetRequest, GetStatus, Message, QueueOffset};
+use store::{GetOutcome, GetStatus, Message, QueueOffset};
 
 use crate::broker::Broker;
 use crate::filter::expression::ExpressionFilter;
@@ -344,15 +344,10 @@ impl<'a> Popping<'a> {
 
     fn read(&self, queue: GroupQueue<'_>, offset: i64, records: &mut Vec<u8>) -> (i64, GetOutcome) {
         let read = PopRead {
-            request: GetRequest {
-                topic: queue.topic,
-                queue_id: queue.queue_id,
-                offset,
-                max_messages: usize::try_from(self.room()).unwrap_or(0),
-                max_bytes: None,
-                filter: &self.filter,
-            },
-            group: queue.group,
+            queue,
+            offset,
+            room: self.room(),
+            filter: &self.filter,
             client: "pop",
             is_outside: |status| {
                 matches!(

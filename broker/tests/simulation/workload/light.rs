@@ -2,13 +2,10 @@
 
 use common::message::properties::name;
 use common::names::SCHEDULE_TOPIC;
-use remoting::codes::request_code;
-use remoting::header::CreateTopicRequestHeader;
-use remoting::request::OutgoingRequest;
 
 use super::consumers::{commit_in, pull_of};
-use super::must_succeed;
 use super::sends::{finish_send, new_properties, text_of};
+use super::topics;
 use crate::Violation;
 use crate::model::light::{LIGHT_GROUPS, LIGHT_QUEUES, LIGHT_TOPIC};
 use crate::model::{Queue, Wanted};
@@ -18,18 +15,7 @@ const QUEUES: i32 = 2;
 
 /// Nothing else happens to this topic: it is not among those of the model.
 pub fn create_topic(world: &mut World) -> Result<(), Violation> {
-    let header = CreateTopicRequestHeader {
-        topic: LIGHT_TOPIC.to_owned(),
-        read_queue_nums: QUEUES,
-        write_queue_nums: QUEUES,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".to_owned(),
-        ..Default::default()
-    };
-    must_succeed(
-        world,
-        OutgoingRequest::new(request_code::UPDATE_AND_CREATE_TOPIC).header(&header),
-    )
+    topics::put_topic(world, LIGHT_TOPIC, QUEUES)
 }
 
 /// A message for some of the light queues.

@@ -8,7 +8,7 @@ use remoting::codes::{request_code, response_code};
 use remoting::header::PopMessageRequestHeader;
 use remoting::request::OutgoingRequest;
 
-use super::pops::{ack_request, change_request};
+use super::pops::{ack_request, change_request, random_held};
 use super::{connection, note_answer, nothing, random_queue};
 use crate::checks::pops::starts_of;
 use crate::checks::{self, Sent, query_offset};
@@ -198,20 +198,9 @@ fn take_batches(
     Ok(count)
 }
 
-/// A message that a consumer holds, or held once.
-fn random_held(world: &World) -> Option<Held> {
-    let held = &world.model.orders.held;
-    let last = match world.below(3) {
-        0 => held.len(),
-        _ => held.len().min(4),
-    };
-    let back = world.below(last as i32) as usize + 1;
-    held.get(held.len().checked_sub(back)?).cloned()
-}
-
 /// A message is done: the first of its batch or another one, in time or late, once or again.
 pub fn ack(world: &mut World) -> Result<(), Violation> {
-    let Some(held) = random_held(world) else {
+    let Some(held) = random_held(world, &world.model.orders.held) else {
         return Ok(());
     };
     let what = format!("ack in order of {:?} {}", held.key.queue, held.handle());
@@ -221,7 +210,7 @@ pub fn ack(world: &mut World) -> Result<(), Violation> {
 
 /// All that came with one pop of a queue is done.
 pub fn ack_batch(world: &mut World) -> Result<(), Violation> {
-    let Some(one) = random_held(world) else {
+    let Some(one) = random_held(world, &world.model.orders.held) else {
         return Ok(());
     };
     let held = world.model.orders.held.iter();
@@ -312,7 +301,7 @@ fn is_where_it_was_told(world: &mut World, queue: &Queue, what: &str) -> Result<
 
 /// A consumer needs more time for a message, or gives it back.
 pub fn change_invisible_time(world: &mut World) -> Result<(), Violation> {
-    let Some(held) = random_held(world) else {
+    let Some(held) = random_held(world, &world.model.orders.held) else {
         return Ok(());
     };
     let invisible_ms = [0, 1_500, 30_000][world.below(3) as usize];

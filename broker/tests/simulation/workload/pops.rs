@@ -185,9 +185,8 @@ fn is_peek_right(world: &World, poll: &Poll, answer: &Answer) -> Result<(), Viol
     Ok(())
 }
 
-/// A message that a consumer holds, the newest more often than an old one.
-fn random_held(world: &World) -> Option<Held> {
-    let held = &world.model.pops.held;
+/// One of the messages that a consumer holds, or held once; the newest more often than an old one.
+pub fn random_held(world: &World, held: &[Held]) -> Option<Held> {
     let last = match world.below(3) {
         0 => held.len(),
         _ => held.len().min(4),
@@ -223,7 +222,7 @@ fn header_of<'a>(held: &'a Held, handle: &'a str, offset: i64) -> AckMessageRequ
 
 /// A consumer has done its work, in time or late, or says so again.
 pub fn ack(world: &mut World) -> Result<(), Violation> {
-    let Some(held) = random_held(world) else {
+    let Some(held) = random_held(world, &world.model.pops.held) else {
         return Ok(());
     };
     let handle = held.handle();
@@ -238,7 +237,7 @@ pub fn ack(world: &mut World) -> Result<(), Violation> {
 
 /// One who does the work of several acknowledges all of it at once.
 pub fn ack_batch(world: &mut World) -> Result<(), Violation> {
-    let Some(first) = random_held(world) else {
+    let Some(first) = random_held(world, &world.model.pops.held) else {
         return Ok(());
     };
     let is_with_it = |held: &Held| held.key.group == first.key.group;
@@ -336,7 +335,7 @@ fn finish_ack(
 
 /// A consumer needs more time, or gives a message back.
 pub fn change_invisible_time(world: &mut World) -> Result<(), Violation> {
-    let Some(held) = random_held(world) else {
+    let Some(held) = random_held(world, &world.model.pops.held) else {
         return Ok(());
     };
     // Checkpoints are told apart by their millisecond, as in the reference: it asks later than anybody popped.
@@ -392,7 +391,7 @@ fn finish_change(world: &mut World, request: OutgoingRequest, what: &str) -> Res
 
 /// Handles that are none, of queues that are none, of times far away.
 pub fn ack_nonsense(world: &mut World) -> Result<(), Violation> {
-    let Some(held) = random_held(world) else {
+    let Some(held) = random_held(world, &world.model.pops.held) else {
         return Ok(());
     };
     let far = i64::MAX / 2;

@@ -18,6 +18,14 @@ pub fn create_topic(world: &mut World, topic: &str) -> Result<(), Violation> {
         .topics
         .get(topic)
         .map_or(queues, |present| queues.max(*present));
+    put_topic(world, topic, queues)?;
+    world.note(format!("  topic {topic} has {queues} queues"));
+    world.model.topics.insert(topic.to_owned(), queues);
+    Ok(())
+}
+
+/// A topic with so many queues, made or widened.
+pub fn put_topic(world: &mut World, topic: &str, queues: i32) -> Result<(), Violation> {
     let header = CreateTopicRequestHeader {
         topic: topic.to_owned(),
         read_queue_nums: queues,
@@ -29,10 +37,7 @@ pub fn create_topic(world: &mut World, topic: &str) -> Result<(), Violation> {
     must_succeed(
         world,
         OutgoingRequest::new(request_code::UPDATE_AND_CREATE_TOPIC).header(&header),
-    )?;
-    world.note(format!("  topic {topic} has {queues} queues"));
-    world.model.topics.insert(topic.to_owned(), queues);
-    Ok(())
+    )
 }
 
 pub fn change_topics(world: &mut World) -> Result<(), Violation> {
