@@ -4,7 +4,9 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
@@ -148,13 +150,17 @@ abstract class CompatTest {
         return new String(message.getBody(), StandardCharsets.UTF_8);
     }
 
-    /** Sends {@code prefix-0} to {@code prefix-(count - 1)}, spread over the queues; returns the bodies. */
+    /** Sends {@code prefix-0} to {@code prefix-(count - 1)}, spread over the queues, until consumers can get them all; returns the bodies. */
     static List<String> sendMany(DefaultMQProducer producer, String topic, String prefix, int count) throws Exception {
         List<String> bodies = new ArrayList<>();
+        Map<MessageQueue, Long> last = new HashMap<>();
         for (int i = 0; i < count; i++) {
             bodies.add(prefix + "-" + i);
-            assertSent(producer.send(message(topic, bodies.get(i))));
+            SendResult result = assertSent(producer.send(message(topic, bodies.get(i))));
+            last.put(result.getMessageQueue(), result.getQueueOffset());
         }
+        // A send is acknowledged before its queue has it, so one pop straight after may get the first messages only.
+        last.forEach((queue, offset) -> Await.until(offset + " in " + queue, () -> producer.maxOffset(queue) > offset));
         return bodies;
     }
 

@@ -288,11 +288,16 @@ class LiteTopicTest extends CompatTest {
         return new LiteClient(pair(), startPuller(), clientId, group, topic);
     }
 
-    /** Sends to the light topic before the dash. */
+    /** Sends to the light topic before the dash, as the message of the number behind it, until clients can pop it. */
     private void send(DefaultMQProducer producer, String body) throws Exception {
+        String liteTopic = body.substring(0, body.indexOf('-'));
+        int offset = Integer.parseInt(body.substring(body.indexOf('-') + 1));
         Message message = message(topic, body);
-        MessageAccessor.putProperty(message, MessageConst.PROPERTY_LITE_TOPIC, body.substring(0, body.indexOf('-')));
+        MessageAccessor.putProperty(message, MessageConst.PROPERTY_LITE_TOPIC, liteTopic);
         assertSent(producer.send(message));
+        // A send is acknowledged before its queue has it, and a pop in between would leave it for the next batch.
+        Await.until(body, () ->
+            pair().admin.getLiteTopicInfo(pair().brokerAddr(), topic, liteTopic).getTopicOffset().getMaxOffset() > offset);
     }
 
     private static List<MessageExt> popAll(LiteClient client, long invisibleMillis, int count) {
