@@ -9,16 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use common::clock::{Clock, SystemClock};
-use remoting::codes::response_code;
 
-use crate::records;
+use crate::pace::Pace;
+use crate::receiver::Receiver;
 use crate::report::{Errors, Latency, Report};
-use crate::requests::{self, Destination, PULL_SUBSCRIPTION, PULL_SUSPEND};
+use crate::requests::{self, Destination};
 use crate::sockets::Sockets;
 use crate::target::{Meter, Target};
 use crate::template::{FIRST_OPAQUE, Stamp, Template};
 
-const SUSPEND_MS: u64 = 15_000;
 const WAIT: Duration = Duration::from_millis(100);
 /// The kernel ends a wait up to a millisecond late: what is due sooner is not slept for. It takes a core of its own.
 const SPIN: Duration = Duration::from_millis(2);
@@ -79,15 +78,10 @@ impl EndToEnd {
 struct Course {
     sockets: Sockets,
     sends: Vec<Template>,
-    pulls: Vec<Pull>,
-    rate: u64,
+    receiver: Receiver,
+    pace: Pace,
     next_key: u64,
     clock: SystemClock,
-}
-
-struct Pull {
-    template: Template,
-    offset: i64,
 }
 
 /// What one run measured.
@@ -104,55 +98,22 @@ struct Outcome {
 impl Course {
     fn open(mode: &EndToEnd) -> Result<Self> {
         let target = &mode.target;
-        let (dialect, topic) = (target.header, target.topic.as_str());
         let consumer = mode.connections as usize;
         let mut sockets = Sockets::connect(target.address, consumer + 1)?;
         let body = requests::body(mode.size as usize);
-        let destination = |queue_id| Destination {
-            dialect,
-            topic,
-            queue_id,
-            queues: target.queues,
-        };
-        let queues = 0..usize::from(target.queues);
-        for queue in queues.clone() {
-            let answer = sockets.call(0, requests::send(destination(queue), b"first", 1), "queueOffset")?;
-            ensure!(
-                answer.code == 0,
-                "first message: {} {}",
-                answer.code,
-                answer.remark
-            );
-        }
-        let client_id = format!("127.0.0.1@load{}", std::process::id());
-        let answer = sockets.call(consumer, requests::heartbeat(dialect, &client_id, topic), "")?;
-        ensure!(answer.code == 0, "heartbeat: {} {}", answer.code, answer.remark);
-        // The first messages become visible when they are dispatched, soon after they are answered.
-        std::thread::sleep(LINGER / 10);
-        let sys_flag = PULL_SUSPEND | PULL_SUBSCRIPTION;
-        let mut pulls = Vec::new();
-        for queue in queues.clone() {
-            let answer = sockets.call(consumer, requests::max_offset(dialect, topic, queue), "offset")?;
-            pulls.push(Pull {
-                template: requests::pull(dialect, topic, queue, sys_flag, SUSPEND_MS),
-                offset: answer
-                    .number
-                    .with_context(|| format!("no offset of queue {queue}"))?,
-            });
-        }
+        let sends = (0..usize::from(target.queues))
+            .map(|queue_id| requests::send(Destination::of(target, &target.topic, queue_id), &body, 1))
+            .collect();
+        let receiver = Receiver::open(&mut sockets, consumer, target)?;
         let clock = SystemClock::new();
-        let mut course = Self {
-            sends: queues
-                .map(|queue| requests::send(destination(queue), &body, 1))
-                .collect(),
-            pulls,
+        Ok(Self {
             sockets,
-            rate: mode.rate,
+            sends,
+            receiver,
+            pace: Pace::new(mode.rate),
             next_key: clock.wall_ms().unsigned_abs() << 20,
             clock,
-        };
-        course.pull((0..course.pulls.len()).collect())?;
-        Ok(course)
+        })
     }
 
     fn run(&mut self, total: u64) -> Result<Outcome> {
@@ -165,7 +126,7 @@ impl Course {
             errors: Errors::default(),
         };
         let started = Instant::now();
-        let give_up = started + self.due(total) + LINGER;
+        let give_up = started + self.pace.due(total) + LINGER;
         let mut sent = 0;
         let mut ready = Vec::new();
         while sent < total || outcome.answered < total || outcome.received + outcome.errors.count() < total {
@@ -180,7 +141,7 @@ impl Course {
                 "the server cannot keep up"
             );
             let wait = match sent < total {
-                true => match self.due(sent).saturating_sub(started.elapsed()) {
+                true => match self.pace.due(sent).saturating_sub(started.elapsed()) {
                     soon if soon < SPIN => Duration::ZERO,
                     later => later.min(WAIT) - SPIN,
                 },
@@ -198,13 +159,8 @@ impl Course {
         Ok(outcome)
     }
 
-    /// When message `number` is due, after the start.
-    fn due(&self, number: u64) -> Duration {
-        Duration::from_nanos((u128::from(number) * 1_000_000_000 / u128::from(self.rate)) as u64)
-    }
-
     fn consumer(&self) -> usize {
-        self.sockets.len() - 1
+        self.receiver.connection()
     }
 
     fn send_due(
@@ -217,14 +173,14 @@ impl Course {
         let producers = self.consumer() as u64;
         let elapsed = started.elapsed();
         let first = sent;
-        while sent < total && self.due(sent) <= elapsed {
+        while sent < total && self.pace.due(sent) <= elapsed {
             let stamp = Stamp {
                 key: self.next_key,
                 born_ms: self.clock.wall_ms(),
-                intended_ns: Some(self.due(sent).as_nanos() as u64),
+                intended_ns: Some(self.pace.due(sent).as_nanos() as u64),
                 ..Stamp::opaque(FIRST_OPAQUE + sent as u32)
             };
-            lateness.record(elapsed - self.due(sent));
+            lateness.record(elapsed - self.pace.due(sent));
             self.next_key += 1;
             let queue = sent as usize % self.sends.len();
             let connection = (sent % producers) as usize;
@@ -240,12 +196,13 @@ impl Course {
     }
 
     fn take_answers(&mut self, index: usize, started: Instant, outcome: &mut Outcome) -> Result<()> {
-        let rate = u128::from(self.rate);
+        let pace = self.pace;
         self.sockets.connection(index).receive(|response| {
             let number = response.opaque.wrapping_sub(FIRST_OPAQUE);
-            let due = Duration::from_nanos((u128::from(number) * 1_000_000_000 / rate) as u64);
             outcome.answered += 1;
-            outcome.send_latency.record(started.elapsed().saturating_sub(due));
+            outcome
+                .send_latency
+                .record(started.elapsed().saturating_sub(pace.due(u64::from(number))));
             if response.code != 0 {
                 outcome.errors.record(response.code, || response.remark());
             }
@@ -254,44 +211,14 @@ impl Course {
     }
 
     fn take_messages(&mut self, started: Instant, outcome: &mut Outcome) -> Result<()> {
-        let consumer = self.consumer();
-        let pulls = &mut self.pulls;
-        let mut answered = Vec::new();
-        self.sockets.connection(consumer).receive(|response| {
-            let index = response.opaque.wrapping_sub(FIRST_OPAQUE) as usize;
-            let pull = pulls.get_mut(index).context("an answer to a pull nobody sent")?;
-            let now = started.elapsed();
-            match response.code {
-                response_code::SUCCESS => {
-                    outcome.received += records::for_each(response.body, |record| {
-                        let intended = records::body_of(record)?
-                            .first_chunk()
-                            .context("a body too short")?;
-                        let intended = Duration::from_nanos(u64::from_be_bytes(*intended));
-                        outcome.latency.record(now.saturating_sub(intended));
-                        Ok(())
-                    })?;
-                }
-                response_code::PULL_NOT_FOUND | response_code::PULL_RETRY_IMMEDIATELY => {}
-                code => ensure!(false, "pull: {code} {}", response.remark()),
-            }
-            pull.offset = response.number("nextBeginOffset").context("no nextBeginOffset")?;
-            answered.push(index);
+        let latency = &mut outcome.latency;
+        let now = started.elapsed();
+        outcome.received += self.receiver.take(&mut self.sockets, |body| {
+            let intended = body.first_chunk().context("a body too short")?;
+            let intended = Duration::from_nanos(u64::from_be_bytes(*intended));
+            latency.record(now.saturating_sub(intended));
             Ok(())
         })?;
-        self.pull(answered)
-    }
-
-    fn pull(&mut self, queues: Vec<usize>) -> Result<()> {
-        let consumer = self.consumer();
-        for queue in queues {
-            let pull = &mut self.pulls[queue];
-            let stamp = Stamp {
-                queue_offset: pull.offset,
-                ..Stamp::opaque(FIRST_OPAQUE + queue as u32)
-            };
-            self.sockets.connection(consumer).push(pull.template.stamp(stamp));
-        }
-        self.sockets.flush(consumer)
+        Ok(())
     }
 }

@@ -4,8 +4,8 @@
 //! the server: CPU time per message, latency, memory. Each run prints one line of JSON. `scripts/bench` runs it.
 //!
 //! ```text
-//!   produce  topics  consume  end_to_end  idle  misbehave  one mode each: arguments, run, report
-//!      sender                                              the closed loop of sending
+//!   produce  topics  consume  end_to_end  timers  idle  misbehave  one mode each: arguments, run, report
+//!      sender                 receiver  pace                the closed loop of sending; long polling; a fixed rate
 //!   requests  records        table                         what is sent; what pulls return; lines into a table
 //!   template  response       target  process  report       bytes out; bytes in; the broker, its CPU time, the line
 //!   sockets                                                connections under one epoll
@@ -15,8 +15,10 @@ mod consume;
 mod end_to_end;
 mod idle;
 mod misbehave;
+mod pace;
 mod process;
 mod produce;
+mod receiver;
 mod records;
 mod report;
 mod requests;
@@ -26,6 +28,7 @@ mod sockets;
 mod table;
 mod target;
 mod template;
+mod timers;
 mod topics;
 
 use anyhow::{Context, Result};
@@ -48,6 +51,7 @@ enum Mode {
     Consume(consume::Consume),
     #[command(name = "e2e")]
     EndToEnd(end_to_end::EndToEnd),
+    Timers(timers::Timers),
     Idle(idle::Idle),
     Misbehave(misbehave::Misbehave),
     Topics(topics::Topics),
@@ -59,6 +63,7 @@ fn main() -> Result<()> {
         Mode::Produce(mode) => labelled("produce", mode.target(), mode.run()),
         Mode::Consume(mode) => labelled("consume", mode.target(), mode.run()),
         Mode::EndToEnd(mode) => labelled("e2e", mode.target(), mode.run()),
+        Mode::Timers(mode) => labelled("timers", mode.target(), mode.run()),
         Mode::Idle(mode) => labelled("idle", mode.target(), mode.run()),
         Mode::Misbehave(mode) => labelled("misbehave", mode.target(), mode.run()),
         Mode::Topics(mode) => labelled("topics", mode.target(), mode.run()),

@@ -151,6 +151,9 @@ pub struct Report {
     /// From the intended sending to the message at the consumer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_to_end_us: Option<LatencySummary>,
+    /// From the time a timer message was due to the message at the consumer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overdue_us: Option<LatencySummary>,
     /// How late the generator itself was, which is part of the latencies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lateness_us: Option<LatencySummary>,

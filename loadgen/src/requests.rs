@@ -3,7 +3,8 @@
 use remoting::codes::request_code;
 use serde_json::json;
 
-use crate::template::{Dialect, Template, born_timestamp, queue_offset, unique_key};
+use crate::target::Target;
+use crate::template::{Dialect, Template, born_timestamp, delivery_time, queue_offset, unique_key};
 
 /// The group of producers and consumers here.
 pub const GROUP: &str = "LoadGroup";
@@ -26,6 +27,18 @@ pub struct Destination<'a> {
     pub queues: u16,
 }
 
+impl<'a> Destination<'a> {
+    /// A queue of `topic` at the broker under load.
+    pub fn of(target: &Target, topic: &'a str, queue_id: usize) -> Self {
+        Self {
+            dialect: target.header,
+            topic,
+            queue_id,
+            queues: target.queues,
+        }
+    }
+}
+
 /// Properties of a message from a Java producer, with the message id's stand-in.
 fn properties() -> String {
     format!("UNIQ_KEY\x01{}\x02WAIT\x01true\x02TAGS\x01TagA\x02", unique_key())
@@ -33,34 +46,50 @@ fn properties() -> String {
 
 /// SEND_MESSAGE_V2 with one body, or SEND_BATCH_MESSAGE with `batch` copies of it.
 pub fn send(destination: Destination<'_>, body: &[u8], batch: usize) -> Template {
-    let is_batch = batch > 1;
-    let Destination {
-        dialect,
-        topic,
-        queue_id,
-        queues,
-    } = destination;
-    let fields = [
+    if batch == 1 {
+        return send_one(destination, body, properties());
+    }
+    let inner = batch_item(body).repeat(batch);
+    let fields = send_fields(destination, properties(), true);
+    Template::new(
+        destination.dialect,
+        request_code::SEND_BATCH_MESSAGE,
+        &fields,
+        &inner,
+    )
+}
+
+/// SEND_MESSAGE_V2 of a message with a delivery time.
+pub fn send_timer(destination: Destination<'_>, body: &[u8]) -> Template {
+    let properties = format!("{}TIMER_DELIVER_MS\x01{}\x02", properties(), delivery_time());
+    send_one(destination, body, properties)
+}
+
+fn send_one(destination: Destination<'_>, body: &[u8], properties: String) -> Template {
+    let fields = send_fields(destination, properties, false);
+    Template::new(destination.dialect, request_code::SEND_MESSAGE_V2, &fields, body)
+}
+
+fn send_fields(
+    destination: Destination<'_>,
+    properties: String,
+    is_batch: bool,
+) -> [(&'static str, String); 13] {
+    [
         ("a", GROUP.to_owned()),
-        ("b", topic.to_owned()),
+        ("b", destination.topic.to_owned()),
         ("c", "TBW102".to_owned()),
-        ("d", queues.to_string()),
-        ("e", queue_id.to_string()),
+        ("d", destination.queues.to_string()),
+        ("e", destination.queue_id.to_string()),
         ("f", "0".to_owned()),
         ("g", born_timestamp()),
         ("h", "0".to_owned()),
-        ("i", properties()),
+        ("i", properties),
         ("j", "0".to_owned()),
         ("k", "false".to_owned()),
         ("m", is_batch.to_string()),
         ("n", "broker-a".to_owned()),
-    ];
-    if is_batch {
-        let inner = batch_item(body).repeat(batch);
-        Template::new(dialect, request_code::SEND_BATCH_MESSAGE, &fields, &inner)
-    } else {
-        Template::new(dialect, request_code::SEND_MESSAGE_V2, &fields, body)
-    }
+    ]
 }
 
 /// One message of a batch: size, magic 0, CRC 0, flag 0, body, properties.

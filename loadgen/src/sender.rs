@@ -78,12 +78,7 @@ impl Sender {
         let mut sockets = Sockets::connect(target.address, shape.connections)?;
         let mut templates = Vec::new();
         for topic in topics {
-            let destination = |queue_id| Destination {
-                dialect: target.header,
-                topic,
-                queue_id,
-                queues: target.queues,
-            };
+            let destination = |queue_id| Destination::of(target, topic, queue_id);
             let answer = sockets.call(0, requests::send(destination(0), b"first", 1), "queueOffset")?;
             ensure!(
                 answer.code == 0,

@@ -85,7 +85,10 @@ fn row(case: &str, server: &str, runs: &[&Report], ratio: &str) -> String {
         |value: fn(&crate::report::CpuPerMessage) -> f64| values(runs, |run| run.cpu.as_ref().map(value));
     let total = cpu(|cpu| cpu.total_us);
     let latency = |value: fn(&crate::report::LatencySummary) -> f64| {
-        let of_run = |run: &Report| run.end_to_end_us.as_ref().or(run.latency_us.as_ref()).map(value);
+        let of_run = |run: &Report| {
+            let received = run.overdue_us.as_ref().or(run.end_to_end_us.as_ref());
+            received.or(run.latency_us.as_ref()).map(value)
+        };
         text(median(&values(runs, of_run)))
     };
     let range = match (total.first(), total.last()) {

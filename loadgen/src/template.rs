@@ -8,6 +8,7 @@
 //! | opaque | 10 digits (JSON) or 4 bytes (ROCKETMQ) | the frame's header |
 //! | unique key | 16 hexadecimal digits | properties of each message, in a batch once per message |
 //! | born timestamp | 13 digits | a header field |
+//! | delivery time | 13 digits | a property of timer messages |
 //! | queue offset | 19 digits, zeros in front | a header field of pulls |
 //! | intended time | 8 bytes | the beginning of the body, for latencies from end to end |
 
@@ -22,6 +23,7 @@ const VERSION: u16 = 513;
 const UNIQUE_KEY: &str = "7F0000010BE4C8D20000000000000000";
 const UNIQUE_KEY_DIGITS: usize = 16;
 const BORN_TIMESTAMP: &str = "1000000000000";
+const DELIVERY_TIME: &str = "1000000000001";
 const QUEUE_OFFSET: &str = "0900000000000000009";
 
 /// How the header of a request is written.
@@ -44,6 +46,11 @@ pub fn born_timestamp() -> String {
     BORN_TIMESTAMP.to_owned()
 }
 
+/// The stand-in of the time at which a timer message is to be delivered.
+pub fn delivery_time() -> String {
+    DELIVERY_TIME.to_owned()
+}
+
 /// The stand-in of the queue offset of a pull.
 pub fn queue_offset() -> String {
     QUEUE_OFFSET.to_owned()
@@ -58,6 +65,8 @@ pub struct Stamp {
     pub key: u64,
     /// Milliseconds since the Unix epoch.
     pub born_ms: i64,
+    /// When a timer message is to be delivered, in milliseconds since the Unix epoch.
+    pub delivery_ms: i64,
     /// Where a pull starts.
     pub queue_offset: i64,
     /// Written to the first eight bytes of the body, if given.
@@ -71,6 +80,7 @@ impl Stamp {
             opaque,
             key: 0,
             born_ms: 0,
+            delivery_ms: 0,
             queue_offset: 0,
             intended_ns: None,
         }
@@ -85,6 +95,7 @@ pub struct Template {
     opaque_at: usize,
     keys_at: Vec<usize>,
     born_at: Option<usize>,
+    delivery_at: Option<usize>,
     queue_offset_at: Option<usize>,
     body_at: usize,
 }
@@ -109,6 +120,7 @@ impl Template {
                 .map(|at| at + UNIQUE_KEY.len() - UNIQUE_KEY_DIGITS)
                 .collect(),
             born_at: place(BORN_TIMESTAMP),
+            delivery_at: place(DELIVERY_TIME),
             queue_offset_at: place(QUEUE_OFFSET),
             body_at: header_end,
             dialect,
@@ -127,17 +139,14 @@ impl Template {
         for (at, key) in self.keys_at.iter().zip(stamp.key..) {
             write_hexadecimal(&mut self.bytes[*at..][..UNIQUE_KEY_DIGITS], key);
         }
-        if let Some(at) = self.born_at {
-            write_decimal(
-                &mut self.bytes[at..][..BORN_TIMESTAMP.len()],
-                stamp.born_ms.unsigned_abs(),
-            );
-        }
-        if let Some(at) = self.queue_offset_at {
-            write_decimal(
-                &mut self.bytes[at..][..QUEUE_OFFSET.len()],
-                stamp.queue_offset.unsigned_abs(),
-            );
+        for (at, stand_in, number) in [
+            (self.born_at, BORN_TIMESTAMP, stamp.born_ms),
+            (self.delivery_at, DELIVERY_TIME, stamp.delivery_ms),
+            (self.queue_offset_at, QUEUE_OFFSET, stamp.queue_offset),
+        ] {
+            if let Some(at) = at {
+                write_decimal(&mut self.bytes[at..][..stand_in.len()], number.unsigned_abs());
+            }
         }
         let body = self.bytes[self.body_at..].first_chunk_mut();
         if let (Some(intended), Some(place)) = (stamp.intended_ns, body) {
@@ -219,6 +228,7 @@ mod tests {
             opaque: FIRST_OPAQUE + 7,
             key: 0xAB,
             born_ms: 1_700_000_000_123,
+            delivery_ms: 1_700_000_009_000,
             queue_offset: 42,
             intended_ns: None,
         }
@@ -265,6 +275,7 @@ mod tests {
         let fields = [
             ("i", format!("UNIQ_KEY\x01{}\x02", unique_key())),
             ("g", born_timestamp()),
+            ("due", delivery_time()),
             ("queueOffset", queue_offset()),
         ];
         let inner = format!("{} and {}", unique_key(), unique_key());
@@ -277,6 +288,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#""g":"1700000000123""#), "{text}");
+        assert!(text.contains(r#""due":"1700000009000""#), "{text}");
         assert!(text.contains(r#""queueOffset":"0000000000000000042""#), "{text}");
         assert!(
             text.ends_with("00000000000000AC and 7F0000010BE4C8D200000000000000AD"),
