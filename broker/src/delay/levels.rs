@@ -182,6 +182,7 @@ impl Level {
             // A clock set back must not make the retry wait for hours.
             return Waits::Until(retry_at_ms.min(now_ms + RETRY_AFTER_MS));
         }
+        let bounds = store.queue_bounds(names::SCHEDULE_TOPIC, self.level - 1);
         let entries = store.queue_entries(
             names::SCHEDULE_TOPIC,
             self.level - 1,
@@ -189,6 +190,11 @@ impl Level {
             BATCH,
         );
         if entries.is_empty() {
+            let is_inside = bounds.is_some_and(|bounds| (bounds.min.0..bounds.max.0).contains(&self.offset));
+            if is_inside {
+                // It cannot be read now: no file can be opened, for one.
+                return Waits::Until(now_ms + RETRY_AFTER_MS);
+            }
             return self.correct_offset(store, offsets);
         }
         let start = self.offset;
