@@ -49,11 +49,17 @@ pub enum PlantedBug {
     SkipAtFilterStop,
     /// Of the light queues that a message names the last does not get it.
     DropLightEntry,
+    /// A pop of light topics that waits is not told of the message it waits for.
+    ForgetParkedLitePop,
+    /// What a client that takes no events of light topics has heard of, nobody else hears of.
+    LoseLiteEvents,
+    /// Nobody is told when a batch of a light topic is visible again.
+    ForgetLiteBatch,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 21] = [
+    pub const ALL: [PlantedBug; 24] = [
         PlantedBug::SkipLogFlush,
         PlantedBug::SkipQueueFlush,
         PlantedBug::PublishBeforeCopy,
@@ -75,6 +81,9 @@ impl PlantedBug {
         PlantedBug::AnswerRepeatEarly,
         PlantedBug::SkipAtFilterStop,
         PlantedBug::DropLightEntry,
+        PlantedBug::ForgetParkedLitePop,
+        PlantedBug::LoseLiteEvents,
+        PlantedBug::ForgetLiteBatch,
     ];
 }
 

@@ -445,7 +445,8 @@ impl Store {
     pub(crate) fn allocate_tick(&self) -> anyhow::Result<Next> {
         self.allocator
             .grow_ahead(&self.log)
-            .context("make room in the commit log")
+            .context("make room in the commit log")?;
+        Ok(Next::Idle)
     }
 }
 

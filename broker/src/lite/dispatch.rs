@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use common::clock::Clock;
 use common::names;
+use common::planted_bug::{PlantedBug, is_planted};
 use common::properties::Live;
 use common::service::Waker;
 use remoting::connection::Connection;
@@ -145,6 +146,9 @@ impl LiteDispatch {
             });
             told.collect()
         };
+        if is_planted(PlantedBug::ForgetParkedLitePop) {
+            return;
+        }
         for client_id in told {
             self.hold.wake(&client_id);
         }
@@ -168,9 +172,11 @@ impl LiteDispatch {
         self.state().events.take(client_id, now_ms)
     }
 
-    /// Whether a client has an event.
-    pub fn has_event(&self, client_id: &str) -> bool {
-        self.state().events.has_any(client_id)
+    /// Resumes a parked pop of a client that has an event.
+    pub fn wake_if_event(&self, client_id: &str) {
+        if !self.hold.is_empty() && self.state().events.has_any(client_id) {
+            self.hold.wake(client_id);
+        }
     }
 
     /// When a client asked last, ms.
@@ -201,6 +207,9 @@ impl LiteDispatch {
     pub fn tell_of_visible(&self, now_ms: i64) -> Option<i64> {
         let due = self.state().visible_again.take_due(now_ms);
         for GroupLmq { group, lmq } in due {
+            if is_planted(PlantedBug::ForgetLiteBatch) {
+                continue;
+            }
             self.dispatch(&lmq, Some(&group), None);
         }
         self.state().visible_again.next_ms()
@@ -217,7 +226,9 @@ impl LiteDispatch {
         {
             tracing::warn!(%client_id, events = lmqs.len(), "a client takes no events of light topics");
             for lmq in lmqs {
-                self.dispatch(&lmq, Some(&group), Some(&client_id));
+                if !is_planted(PlantedBug::LoseLiteEvents) {
+                    self.dispatch(&lmq, Some(&group), Some(&client_id));
+                }
             }
         }
     }

@@ -255,11 +255,12 @@ impl Events {
         Some((events.group, events.queue.into()))
     }
 
-    /// Gives up the clients that seem to hang: they are avoided for a while.
+    /// Gives up the clients that seem to hang, sorted: they are avoided for a while.
     pub fn give_up_hanging(&mut self, now_ms: i64) -> Vec<GivenUp> {
         self.avoided.retain(|_, until_ms| now_ms < *until_ms);
         let hanging = self.clients.iter().filter(|(_, events)| events.may_hang(now_ms));
-        let hanging: Vec<Arc<str>> = hanging.map(|(client_id, _)| Arc::clone(client_id)).collect();
+        let mut hanging: Vec<Arc<str>> = hanging.map(|(client_id, _)| Arc::clone(client_id)).collect();
+        hanging.sort_unstable();
         hanging
             .into_iter()
             .filter_map(|client_id| {

@@ -269,13 +269,15 @@ impl Subscriptions {
         of_group.map(|(client_id, _)| Arc::clone(client_id)).collect()
     }
 
-    /// Clients that have said nothing since `time_ms`.
+    /// Clients that have said nothing since `time_ms`, sorted.
     pub fn silent_since(&self, time_ms: i64) -> Vec<Arc<str>> {
         let silent = self
             .clients
             .iter()
             .filter(|(_, client)| client.updated_ms < time_ms);
-        silent.map(|(client_id, _)| Arc::clone(client_id)).collect()
+        let mut silent: Vec<Arc<str>> = silent.map(|(client_id, _)| Arc::clone(client_id)).collect();
+        silent.sort_unstable();
+        silent
     }
 }
 

@@ -28,10 +28,12 @@ pub fn has_more(broker: &Broker, group: &str, lmq: &str) -> bool {
     end > 0 && committed.is_none_or(|committed| committed < end)
 }
 
-/// The light message queues of a topic.
+/// The light message queues of a topic, sorted.
 pub fn of_parent(broker: &Broker, topic: &str) -> Vec<String> {
     let prefix = [names::LMQ_PREFIX, "$", topic, "$"].concat();
-    broker.store.topics_where(|lmq| lmq.starts_with(&prefix))
+    let mut lmqs = broker.store.topics_where(|lmq| lmq.starts_with(&prefix));
+    lmqs.sort_unstable();
+    lmqs
 }
 
 /// Gives events of all queues that have more to those who wait for a full dispatch.

@@ -137,11 +137,11 @@ fn ack_in_order(
     } = message.queue;
     let client = connection.peer_addr();
     let acked = pop_order::acknowledge(broker, &broker.order_info, message, invisible_time_ms, client)?;
-    if matches!(acked, Acked::Free | Acked::Blocked) {
+    if matches!(acked, Acked::Free | Acked::Blocked { .. }) {
         pop_checks::acknowledged(broker, message.queue, message.pop_time_ms, 1);
     }
     match acked {
-        Acked::NoChange | Acked::Blocked => Ok(()),
+        Acked::NoChange | Acked::Blocked { .. } => Ok(()),
         Acked::Free => {
             broker.pop_hold.wake_for_queue(topic, group, queue_id);
             Ok(())

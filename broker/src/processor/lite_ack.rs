@@ -43,7 +43,9 @@ pub(crate) fn ack(broker: &Broker, header: &AckMessageRequestHeader<'_>, lmq: &s
         handle.invisible_time_ms,
         "AckLiteHost",
     )? {
-        Acked::NoChange | Acked::Blocked => {}
+        Acked::NoChange => {}
+        // Perhaps sooner than before: this one may have been the last to be visible again.
+        Acked::Blocked { until_ms } => broker.lite.look_again_at(group, lmq, until_ms),
         Acked::Free => broker.lite.dispatch(lmq, Some(group), None),
         Acked::Illegal { .. } => {
             return Err(refuse(response_code::MESSAGE_ILLEGAL, "ack offset illegal."));
@@ -72,16 +74,11 @@ pub(crate) fn change_invisible_time(
         header.invisible_time,
         header.suspend,
     )?;
-    if let Some(visible_ms) = visible_ms {
-        let free_ms = broker.lite_order_info.blocked_until_ms(
-            message.queue,
-            None,
-            header.invisible_time,
-            broker.clock.wall_ms(),
-        );
-        broker
-            .lite
-            .look_again_at(group, lmq, free_ms.unwrap_or(visible_ms));
+    if visible_ms.is_some() {
+        let now_ms = broker.clock.wall_ms();
+        let order_info = &broker.lite_order_info;
+        let free_ms = order_info.blocked_until_ms(message.queue, None, header.invisible_time, now_ms);
+        broker.lite.look_again_at(group, lmq, free_ms.unwrap_or(now_ms));
     }
     Ok(answer_in_order(&handle, visible_ms).into())
 }

@@ -22,6 +22,7 @@ use crate::clients::notify;
 use crate::lite::subscriptions::{ClientSubscription, Member, Who, wildcard_lmq};
 use crate::lite::{settings, sharding, topics};
 use crate::processor::json::parse_body;
+use crate::processor::pop_order;
 use crate::registry::order_info::GroupQueue;
 
 /// Values of [`OffsetOptionType::Policy`].
@@ -282,12 +283,19 @@ fn reset_offset(broker: &Broker, group: &str, lmq: &str, option: OffsetOption) {
     let Some(target) = target.filter(|target| current != Some(*target)) else {
         return;
     };
-    broker
-        .consumer_offsets
-        .assign_reset(group, lmq, LMQ_QUEUE_ID, target);
-    broker.lite_order_info.clear(GroupQueue {
+    let queue = GroupQueue {
         topic: lmq,
         group,
         queue_id: LMQ_QUEUE_ID,
-    });
+    };
+    {
+        let _lock = broker.pop_locks.lock(lmq, group, LMQ_QUEUE_ID);
+        broker
+            .consumer_offsets
+            .assign_reset(group, lmq, LMQ_QUEUE_ID, target);
+        broker.lite_order_info.clear(queue);
+        pop_order::keep_batch(&broker.lite_order_info, queue, target);
+    }
+    // Those that had the light topic before hear of nothing else.
+    broker.lite.dispatch(lmq, Some(group), None);
 }

@@ -23,7 +23,7 @@ use crate::broker::Broker;
 use crate::lite::settings;
 use crate::pop::handle::ORDER_REVIVE_QUEUE;
 use crate::processor::pop_checks;
-use crate::processor::pop_message::{self, LOCKED_LOOK_AGAIN_MS, records_of};
+use crate::processor::pop_message::{self, LOOK_AGAIN_MS, records_of};
 use crate::processor::pop_order;
 use crate::processor::pop_read::PopRead;
 use crate::processor::refusals::FAQ;
@@ -34,11 +34,20 @@ pub(crate) type PopLiteRequest<'a> = Request<'a, PopLiteMessageRequestHeader<'a>
 
 /// Answers a lite pop, or holds it.
 pub(crate) fn pop_lite_message(broker: &Broker, request: PopLiteRequest<'_>) -> Handled {
+    let handled = pop_or_wait(broker, &request);
+    if !matches!(handled, Ok(Outcome::Parked)) {
+        // Refused, or full: of what is left, another pop of the client may have waited longer.
+        broker.lite.wake_if_event(&request.header.client_id);
+    }
+    handled
+}
+
+fn pop_or_wait(broker: &Broker, request: &PopLiteRequest<'_>) -> Handled {
     check(broker, &request.header)?;
     let mut popping = Popping::new(broker, &request.header);
     popping.pop();
     if popping.message_count == 0 {
-        return Ok(wait(broker, &request, popping));
+        return Ok(wait(broker, request, popping));
     }
     Ok(popping.answer(response_code::SUCCESS, GetStatus::Found).into())
 }
@@ -141,7 +150,7 @@ impl<'a> Popping<'a> {
             queue_id: LMQ_QUEUE_ID,
         };
         let Some(_lock) = broker.pop_locks.try_lock(lmq, group, LMQ_QUEUE_ID) else {
-            let look_again_ms = self.pop_time_ms + LOCKED_LOOK_AGAIN_MS;
+            let look_again_ms = self.pop_time_ms + LOOK_AGAIN_MS;
             broker.lite.look_again_at(group, lmq, look_again_ms);
             return false;
         };
@@ -155,10 +164,19 @@ impl<'a> Popping<'a> {
         }
         let offset = pop_checks::pop_offset(broker, order_info, queue, pop_checks::INIT_MODE_MAX);
         let mut records = Vec::new();
-        let (offset, found) = self.read(queue, offset, &mut records);
+        let (read_at, found) = self.read(queue, offset, &mut records);
         if found.status != GetStatus::Found {
+            if read_at != offset {
+                pop_order::keep_batch(order_info, queue, read_at);
+            }
+            if read_at < broker.store.max_offset(lmq, LMQ_QUEUE_ID) {
+                // Messages are lost there; this event is used up, and there are others behind them.
+                let look_again_ms = self.pop_time_ms + LOOK_AGAIN_MS;
+                broker.lite.look_again_at(group, lmq, look_again_ms);
+            }
             return false;
         }
+        let offset = read_at;
         let offsets: Vec<i64> = records_of(&records)
             .filter_map(|record| offset_in(&record, lmq))
             .collect();
@@ -284,8 +302,6 @@ fn wait(broker: &Broker, request: &PopLiteRequest<'_>, popping: Popping<'_>) -> 
         return nothing(popping, response_code::POLLING_FULL);
     }
     // An event may have come since.
-    if broker.lite.has_event(client_id) {
-        broker.lite.hold.wake(client_id);
-    }
+    broker.lite.wake_if_event(client_id);
     Outcome::Parked
 }

@@ -37,8 +37,8 @@ use crate::registry::order_info::{GroupQueue, NewBatch};
 const MAX_POP_MESSAGES: i32 = 32;
 /// A request later than its own waiting time by more is answered at once. Reference: `isTimeoutTooMuch`.
 const TOO_LATE_MS: i64 = 500;
-/// When to look again at a queue that another pop had locked.
-pub(crate) const LOCKED_LOOK_AGAIN_MS: i64 = 20;
+/// When to look again at a queue that another pop had locked, or of which messages are lost.
+pub(crate) const LOOK_AGAIN_MS: i64 = 20;
 /// How many of a hundred pops go by priority unless the group says otherwise. Reference: `PRIORITY_FACTOR_ATTRIBUTE`.
 const DEFAULT_PRIORITY_FACTOR: i64 = 100;
 /// A group so few messages behind reads from memory; only for others that is looked up.
@@ -301,7 +301,7 @@ impl<'a> Popping<'a> {
         };
         let Some(_lock) = broker.pop_locks.try_lock(topic, group, queue_id) else {
             if broker.store.max_offset(topic, queue_id) > pop_checks::peek_offset(broker, queue) {
-                self.look_again_at(self.pop_time_ms + LOCKED_LOOK_AGAIN_MS);
+                self.look_again_at(self.pop_time_ms + LOOK_AGAIN_MS);
             }
             return Ok(());
         };

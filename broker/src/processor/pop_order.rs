@@ -26,8 +26,8 @@ pub(crate) enum Acked {
     NoChange,
     /// The queue gives its next messages.
     Free,
-    /// Other messages of the batch are still invisible.
-    Blocked,
+    /// Other messages of the batch are still invisible, for so long if none is acknowledged, ms.
+    Blocked { until_ms: i64 },
     /// It is not in the batch. The group's offset is this, -1 without one.
     Illegal { committed: i64 },
 }
@@ -75,7 +75,7 @@ pub(crate) fn acknowledge(
     let blocked = order_info.blocked_until_ms(message.queue, None, invisible_time_ms, now_ms);
     Ok(match blocked {
         None => Acked::Free,
-        Some(_) => Acked::Blocked,
+        Some(until_ms) => Acked::Blocked { until_ms },
     })
 }
 

@@ -1,5 +1,6 @@
 //! What is looked at after each step, after each restart, and at the end.
 
+pub mod lite;
 pub mod orders;
 pub mod pops;
 
@@ -63,6 +64,7 @@ pub fn after_step(world: &mut World, expect: &Expect, sent: Option<Sent>) -> Res
     }
     settle_connections(world)?;
     nobody_is_forgotten(world)?;
+    lite::nobody_is_forgotten(world)?;
     pops::nobody_is_forgotten(world)
 }
 
@@ -89,6 +91,7 @@ pub fn after_sends(
     }
     settle_connections(world)?;
     nobody_is_forgotten(world)?;
+    lite::nobody_is_forgotten(world)?;
     pops::nobody_is_forgotten(world)
 }
 
@@ -235,13 +238,20 @@ fn settle_once(world: &mut World) -> Result<bool, Violation> {
     for connection in 0..CONNECTIONS {
         let handle = std::sync::Arc::clone(&world.running().connections[connection]);
         for frame in handle.take_sent() {
-            take_late_answer(world, connection, Answer::of_frame(&frame))?;
+            match frame.is_response() {
+                true => take_late_answer(world, connection, Answer::of_frame(&frame))?,
+                false => lite::take_notice(world, &frame)?,
+            }
         }
         for call in handle.take_resumed() {
             let opaque = call.frame.opaque;
             has_settled = true;
             if let Some(poll) = pops::take_parked(&mut world.model, connection, opaque) {
                 pops::resume(world, poll, &call)?;
+                continue;
+            }
+            if let Some(poll) = lite::take_parked(&mut world.model, connection, opaque) {
+                lite::resume(world, poll, &call)?;
                 continue;
             }
             let mine = |pull: &ParkedPull| pull.connection == connection && pull.opaque == opaque;
@@ -682,6 +692,7 @@ fn adopt_state(world: &mut World) {
     model.unanswered.clear();
     model.parked.clear();
     model.pops.parked.clear();
+    model.lites.begin();
 }
 
 /// Compares everything derived with a replay of the log.
@@ -690,7 +701,8 @@ pub fn everything(world: &mut World) -> Result<(), Violation> {
     every_key_is_found(world)?;
     replay::builds_the_same(world)?;
     offsets_are_kept(world)?;
-    orders::are_kept(world)
+    orders::are_kept(world)?;
+    lite::are_kept(world)
 }
 
 /// A ConsumeQueue entry as bytes.

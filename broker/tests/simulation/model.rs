@@ -2,6 +2,7 @@
 
 pub mod filters;
 pub mod light;
+pub mod lite;
 pub mod orders;
 pub mod pops;
 pub mod repeats;
@@ -216,6 +217,7 @@ pub struct Model {
     pub timers: timers::Timers,
     pub pops: pops::Pops,
     pub orders: orders::Orders,
+    pub lites: lite::Lites,
     /// Messages that their producers may send again.
     pub repeatable: Vec<repeats::Repeatable>,
 }
@@ -232,6 +234,7 @@ impl Model {
     pub fn keep_what_is_written(&mut self) {
         self.flushed = self.log_end;
         self.orders.keep_what_is_written();
+        self.lites.keep_what_is_written();
     }
 
     /// The record at a place.

@@ -28,6 +28,7 @@ use store::sim_disk::{Faults, SimDisk};
 
 use crate::Violation;
 use crate::model::Model;
+use crate::model::lite::Lites;
 
 /// When the world begins.
 const START_MS: i64 = 1_700_000_000_000;
@@ -96,13 +97,14 @@ pub enum Tick {
     Timer,
     PullExpiry,
     PopExpiry,
+    Lite,
     Revive,
     ClientExpiry,
     Stats,
 }
 
 /// In start order.
-pub const TICKS: [Tick; 17] = [
+pub const TICKS: [Tick; 18] = [
     Tick::Allocate,
     Tick::Flush,
     Tick::FlushDeadline,
@@ -117,6 +119,7 @@ pub const TICKS: [Tick; 17] = [
     Tick::Timer,
     Tick::PullExpiry,
     Tick::PopExpiry,
+    Tick::Lite,
     Tick::Revive,
     Tick::ClientExpiry,
     Tick::Stats,
@@ -180,9 +183,19 @@ impl World {
         // Six seconds, twenty, all there is: messages roll often, seldom, never.
         let roll_window_ms = [6_000, 20_000, 10_000_000][random.below(3) as usize];
         let has_retry_v2 = random.below(2) == 0;
+        // A client hears of one light topic at a time, or of as many as there are.
+        let events_of_a_client = [1, 100, 100][random.below(3) as usize];
+        let model = Model {
+            lites: Lites {
+                has_room_for_events: events_of_a_client > 1,
+                ..Lites::default()
+            },
+            ..Model::default()
+        };
         let repeat_window_ms = [-1, 3_000, 40_000][random.below(3) as usize];
         let keys = vec![
             ("duplicateSendWindowMs", repeat_window_ms.max(0).to_string()),
+            ("maxClientEventCount", events_of_a_client.to_string()),
             ("enablePropertyFilter", "true".to_owned()),
             ("enableLmq", "true".to_owned()),
             ("enableMultiDispatch", "true".to_owned()),
@@ -218,7 +231,7 @@ impl World {
             disk,
             is_sync,
             file_size,
-            model: Model::default(),
+            model,
             power_is_failing: false,
             offsets_due: Duration::ZERO,
             delays_due: Duration::ZERO,
@@ -335,6 +348,7 @@ impl World {
             Tick::Timer => run(timer_on(&mut ticks.timer), &clock, stopping),
             Tick::PullExpiry => run(&mut ticks.pull_expiry, &clock, stopping),
             Tick::PopExpiry => run(&mut ticks.pop_expiry, &clock, stopping),
+            Tick::Lite => run(&mut ticks.lite, &clock, stopping),
             Tick::Revive => run(&mut ticks.reviver, &clock, stopping),
             Tick::ClientExpiry => run(&mut ticks.client_expiry, &clock, stopping),
             Tick::Stats => run(&mut ticks.stats, &clock, stopping),

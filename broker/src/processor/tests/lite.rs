@@ -5,11 +5,10 @@ use std::time::Duration;
 use common::message::properties::name;
 use remoting::body::{
     GetParentTopicInfoResponseBody, LiteSubscriptionAction, LiteSubscriptionCtlRequestBody,
-    LiteSubscriptionDto, SubscriptionGroupConfig, TopicConfig, fastjson,
+    LiteSubscriptionDto, OffsetOption, OffsetOptionType, SubscriptionGroupConfig, TopicConfig, fastjson,
 };
 use remoting::header::{AckMessageRequestHeader, PopLiteMessageRequestHeader};
 
-use super::metrics::{scrape, value};
 use super::*;
 use crate::lite::service::LiteService;
 use crate::pop::handle::{ORDER_REVIVE_QUEUE, PopHandle};
@@ -90,8 +89,19 @@ impl TestClient {
         action: LiteSubscriptionAction,
         lite_topics: &[&str],
     ) -> Answer {
+        self.subscribe_lite_from(client_id, action, lite_topics, None)
+    }
+
+    fn subscribe_lite_from(
+        &self,
+        client_id: &str,
+        action: LiteSubscriptionAction,
+        lite_topics: &[&str],
+        offset_option: Option<OffsetOption>,
+    ) -> Answer {
         let entry = LiteSubscriptionDto {
             action,
+            offset_option,
             client_id: client_id.to_owned(),
             group: GROUP.to_owned(),
             topic: TOPIC.to_owned(),
@@ -125,6 +135,15 @@ impl TestClient {
     }
 
     fn ack_lite(&self, popped: &Answer, record: &Record<'_>) -> Answer {
+        self.about_lite(OutgoingRequest::new(request_code::ACK_MESSAGE), popped, record)
+    }
+
+    fn change_lite(&self, popped: &Answer, record: &Record<'_>, invisible_ms: i64) -> Answer {
+        let request = OutgoingRequest::new(request_code::CHANGE_MESSAGE_INVISIBLETIME);
+        self.about_lite(request.field("invisibleTime", invisible_ms), popped, record)
+    }
+
+    fn about_lite(&self, request: OutgoingRequest, popped: &Answer, record: &Record<'_>) -> Answer {
         let offset = record
             .property(name::INNER_MULTI_QUEUE_OFFSET)
             .expect("an offset");
@@ -147,7 +166,7 @@ impl TestClient {
             offset: offset.parse().expect("a number"),
             lite_topic: record.property(name::LITE_TOPIC).map(Into::into),
         };
-        self.call(OutgoingRequest::new(request_code::ACK_MESSAGE).header(&header))
+        self.call(request.header(&header))
     }
 }
 
@@ -208,6 +227,64 @@ fn a_parked_lite_pop_is_woken_by_a_message_an_ack_or_its_deadline() {
     broker.pass_time(&mut service, 10, Duration::from_secs(1));
     let answers = client.resumed_answers();
     assert_eq!(answers[0].code, response_code::POLLING_TIMEOUT);
+}
+
+#[test]
+fn a_pop_that_comes_too_late_leaves_its_event_to_another_one_of_the_client() {
+    let broker = broker_with_light_topics(&[]);
+    let client = broker.client();
+    broker.subscribe_lite("a", LiteSubscriptionAction::CompleteAdd, &["x"]);
+    assert!(client.try_pop_lite("a", None, 1_000).is_none());
+    assert!(client.try_pop_lite("a", None, 30_000).is_none());
+    broker.clock.advance(Duration::from_secs(2));
+    broker.send_lite("x", "x-0");
+    assert_eq!(client.resumed_answers()[0].code, response_code::POLLING_TIMEOUT);
+    assert_eq!(client.resumed_answers()[0].bodies(), [b"x-0"]);
+}
+
+#[test]
+fn a_parked_lite_pop_gets_what_is_left_of_a_batch_when_that_is_visible_again() {
+    let broker = broker_with_light_topics(&[]);
+    let (client, other) = (broker.client(), broker.client());
+    let mut service = broker.lite_service();
+    broker.subscribe_lite("a", LiteSubscriptionAction::CompleteAdd, &["x"]);
+    broker.send_lite("x", "x-0");
+    broker.send_lite("x", "x-1");
+    let popped = client.pop_lite("a", None);
+    other.change_lite(&popped, &popped.records()[0], 10 * MINUTE_MS);
+    other.ack_lite(&popped, &popped.records()[0]);
+    broker.pass_time(&mut service, 1, Duration::from_secs(50));
+    assert!(client.try_pop_lite("a", None, 30_000).is_none());
+    broker.pass_time(&mut service, 1, Duration::from_secs(10));
+    let again = client.resumed_answers().remove(0);
+    assert_eq!(again.bodies(), [b"x-1"]);
+
+    broker.pass_time(&mut service, 1, Duration::from_secs(20));
+    assert!(client.try_pop_lite("a", None, 60_000).is_none());
+    broker.clock.advance(Duration::from_secs(40));
+    // Of the first pop, whose batch was handed out again since.
+    other.change_lite(&popped, &popped.records()[1], 10 * MINUTE_MS);
+    broker.pass_time(&mut service, 1, Duration::from_secs(1));
+    assert_eq!(client.resumed_answers().remove(0).bodies(), [b"x-1"]);
+}
+
+#[test]
+fn a_client_hears_that_its_group_is_sent_back_in_a_light_topic() {
+    let broker = broker_with_light_topics(&[]);
+    let (client, other) = (broker.client(), broker.client());
+    broker.subscribe_lite("a", LiteSubscriptionAction::CompleteAdd, &["x"]);
+    broker.send_lite("x", "x-0");
+    let popped = client.pop_lite("a", None);
+    client.ack_lite(&popped, &popped.records()[0]);
+    assert_eq!(client.pop_lite("a", None).code, response_code::POLLING_TIMEOUT);
+    assert!(client.try_pop_lite("a", None, 10_000).is_none());
+    let to_the_beginning = OffsetOption {
+        kind: OffsetOptionType::Policy,
+        value: 1,
+    };
+    let action = LiteSubscriptionAction::PartialAdd;
+    other.subscribe_lite_from("a", action, &["x"], Some(to_the_beginning));
+    assert_eq!(client.resumed_answers().remove(0).bodies(), [b"x-0"]);
 }
 
 #[test]
@@ -404,42 +481,4 @@ fn an_acknowledged_message_never_comes_back_after_a_kill_and_the_others_come_in_
         Duration::from_millis(INVISIBLE_MS.unsigned_abs()),
     );
     assert_eq!(client.pop_lite("a", None).bodies(), [b"x-2"]);
-}
-
-#[test]
-fn the_lag_in_light_topics_is_shown_under_their_parent_where_that_is_asked_for() {
-    let [messages, ready, latency] = [
-        "rocketmq_consumer_lag_messages",
-        "rocketmq_consumer_ready_messages",
-        "rocketmq_consumer_lag_latency_milliseconds",
-    ];
-    let count = ("liteLagCountMetricsEnable", "true");
-    let time = ("liteLagLatencyMetricsEnable", "true");
-    let collect = ("liteLagLatencyCollectEnable", "true");
-    let (counted, timed) = (Some(3), Some(7_000));
-    for (settings, expected) in [
-        (&[][..], [None, None, None]),
-        (&[count], [counted, counted, None]),
-        (&[time], [None, None, None]),
-        (&[time, collect], [None, None, timed]),
-        (&[count, time, collect], [counted, counted, timed]),
-    ] {
-        let prometheus = [("metricsExporterType", "PROM"), ("brokerIP1", "127.0.0.1")];
-        let broker = broker_with_light_topics(&[&prometheus, settings].concat());
-        let client = broker.client();
-        broker.subscribe_lite("a", LiteSubscriptionAction::PartialAdd, &["x", "y"]);
-        broker.send_lite("x", "x-0");
-        broker.send_lite("y", "y-0");
-        let popped = client.pop_lite("a", None);
-        assert_eq!(popped.records().len(), 2);
-        client.ack_lite(&popped, &popped.records()[0]);
-        broker.clock.advance(Duration::from_secs(7));
-        broker.send_lite("x", "x-1");
-        broker.send_lite("x", "x-2");
-
-        let text = scrape(&broker);
-        let labels = [("consumer_group", GROUP), ("topic", TOPIC), ("is_retry", "false")];
-        let shown = [messages, ready, latency].map(|name| value(&text, name, &labels));
-        assert_eq!(shown, expected, "{settings:?}");
-    }
 }

@@ -27,7 +27,7 @@ fn report(broker: &TestBroker) -> BrokerReport {
     }
 }
 
-pub(super) fn scrape(broker: &TestBroker) -> String {
+fn scrape(broker: &TestBroker) -> String {
     let mut text = String::new();
     let mut sink = |chunk: String| {
         text.push_str(&chunk);
@@ -40,7 +40,7 @@ pub(super) fn scrape(broker: &TestBroker) -> String {
 }
 
 /// The value of the series with these labels, whatever else it is labelled with.
-pub(super) fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<i64> {
+fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<i64> {
     let line = text.lines().find(|line| {
         line.split(['{', ' ']).next() == Some(name)
             && labels

@@ -14,7 +14,7 @@ use crate::{Violation, ensure};
 /// The group that pops in order.
 pub const ORDERED: &str = "Ordered";
 
-/// What the group has of each queue.
+/// What a group has of each queue.
 #[derive(Debug, Default)]
 pub struct Orders {
     pub queues: BTreeMap<Queue, InOrder>,
@@ -33,6 +33,8 @@ pub struct InOrder {
     /// From here on they may come back after what has just happened.
     survives_from: usize,
     batch: Batch,
+    /// Whether what is known of the batch is written down, so that a kill leaves it.
+    is_batch_written: bool,
 }
 
 impl Default for InOrder {
@@ -42,6 +44,7 @@ impl Default for InOrder {
             kept_from: 0,
             survives_from: 0,
             batch: Batch::None,
+            is_batch_written: true,
         }
     }
 }
@@ -53,6 +56,8 @@ enum Batch {
     InFlight(InFlight),
     /// A power failure took what was not synced: perhaps this batch, perhaps one before.
     Unknown,
+    /// A kill took what was not written down: nobody knows which one the broker knows of, nor is that on the disk.
+    Unwritten,
 }
 
 /// Messages that were handed out together.
@@ -89,7 +94,7 @@ impl InOrder {
     pub fn gives(&self, attempt: Option<&str>, now_ms: i64) -> Gives {
         match &self.batch {
             Batch::None => Gives::Yes,
-            Batch::Unknown => Gives::Perhaps,
+            Batch::Unknown | Batch::Unwritten => Gives::Perhaps,
             Batch::InFlight(batch) if attempt.is_some() && batch.attempt.as_deref() == attempt => Gives::Yes,
             Batch::InFlight(batch) => {
                 let mut left = batch.visible_ms.iter();
@@ -110,6 +115,22 @@ impl InOrder {
         self.keep(first);
     }
 
+    /// The same, while the disk may have refused to write it down.
+    pub fn hand_out_unwritten(&mut self, first: i64, batch: InFlight) {
+        self.batch = Batch::InFlight(batch);
+        self.correct(first);
+        self.is_batch_written = false;
+    }
+
+    /// The group is sent elsewhere, and its batch forgotten; both are written down a little later.
+    pub fn reset(&mut self, offset: i64) {
+        if self.next() != Some(offset) {
+            self.correct(offset);
+            self.batch = Batch::None;
+            self.is_batch_written = false;
+        }
+    }
+
     /// There was nothing at the group's offset: it is further on, and that is written down a little later.
     pub fn correct(&mut self, offset: i64) {
         if self.next() != Some(offset) {
@@ -120,6 +141,7 @@ impl InOrder {
     fn keep(&mut self, offset: i64) {
         self.next.push(Some(offset));
         self.kept_from = self.next.len() - 1;
+        self.is_batch_written = true;
     }
 
     /// A message is acknowledged that was popped then. Says whether it may be: it is in the batch, or nobody asks any more.
@@ -156,6 +178,25 @@ impl InOrder {
         }
     }
 
+    /// The batch that was popped then is visible again at another time, unless that message of it is done.
+    pub fn suspend(&mut self, offset: i64, pop_time_ms: i64, visible_ms: i64) {
+        let is_done = self.next().is_some_and(|next| offset < next);
+        if let Batch::InFlight(batch) = &mut self.batch
+            && batch.pop_time_ms == pop_time_ms
+            && !is_done
+        {
+            batch.visible_ms.values_mut().for_each(|ms| *ms = visible_ms);
+        }
+    }
+
+    /// The process is gone, what it wrote is there.
+    fn keep_what_is_written(&mut self) {
+        self.survives_from = self.kept_from;
+        if !self.is_batch_written {
+            self.batch = Batch::Unwritten;
+        }
+    }
+
     /// After a start the broker says where the group goes on.
     pub fn take_start(&mut self, queue: &Queue, found: Option<i64>) -> Result<(), Violation> {
         ensure!(
@@ -171,12 +212,13 @@ impl InOrder {
         }
         self.kept_from = self.next.len() - 1;
         self.survives_from = self.kept_from;
+        self.is_batch_written = true;
         Ok(())
     }
 }
 
 impl Orders {
-    /// Everything known survives from now on.
+    /// The offsets survive from now on.
     pub fn are_durable(&mut self) {
         for queue in self.queues.values_mut() {
             queue.next.drain(..queue.next.len() - 1);
@@ -184,11 +226,21 @@ impl Orders {
         }
     }
 
+    /// The batches are in their file.
+    pub fn are_written(&mut self) {
+        for queue in self.queues.values_mut() {
+            queue.is_batch_written = true;
+        }
+    }
+
     /// The process is gone, what it wrote is there: batches, acks, and the offsets they led to.
     pub fn keep_what_is_written(&mut self) {
-        for queue in self.queues.values_mut() {
-            queue.survives_from = queue.kept_from;
-        }
+        let queues = &self.queues;
+        self.held.retain(|held| {
+            let known = queues.get(&held.key.queue);
+            known.is_none_or(|known| known.is_batch_written)
+        });
+        self.queues.values_mut().for_each(InOrder::keep_what_is_written);
     }
 
     /// The power is gone: nobody knows what was in flight.
@@ -210,12 +262,21 @@ impl Orders {
 impl Model {
     /// What a pop in order brings of a queue, if it brings anything.
     pub fn next_in_order<'a>(&'a self, queue: &'a Queue) -> impl Iterator<Item = &'a Logged> + 'a {
-        let next = self.orders.queues.get(queue).and_then(InOrder::next).unwrap_or(0);
-        let next = u64::try_from(next).unwrap_or(0);
+        let next = self.orders.queues.get(queue).and_then(InOrder::next);
+        self.in_order_from(next, queue)
+    }
+
+    /// What lies in a queue from an offset on.
+    pub fn in_order_from<'a>(
+        &'a self,
+        next: Option<i64>,
+        queue: &'a Queue,
+    ) -> impl Iterator<Item = &'a Logged> + 'a {
+        let next = u64::try_from(next.unwrap_or(0)).unwrap_or(0);
         let end = self.next_offsets.get(queue).copied().unwrap_or(0);
         // A crash may have taken the messages that were acknowledged: then it begins where these end now.
         let next = next.min(end);
         self.visible(queue)
-            .filter(move |record| record.queue_offset >= next)
+            .filter(move |record| record.offset_in(queue) >= Some(next))
     }
 }

@@ -214,6 +214,7 @@ pub fn reset(world: &mut World) -> Result<(), Violation> {
 pub fn offsets_are_durable(world: &mut World) {
     world.model.told_resets.clear();
     world.model.orders.are_durable();
+    world.model.lites.are_durable();
     for progress in world.model.offsets.values_mut() {
         progress.may_be_missing = false;
         progress.values.drain(..progress.values.len() - 1);

@@ -8,6 +8,7 @@
 //! | `transactions` | half messages and their ends |
 //! | `repeats` | producers send again what was stored |
 //! | `light` | messages of light queues, their pulls and commits |
+//! | `lite` | light topics: messages, subscriptions, pops, acks |
 //! | `orders` | pops in order, and their acks |
 //! | `pops` | pops, acks, peeks, notifications |
 //! | `timers` | messages with a delivery time, their recalls |
@@ -22,6 +23,7 @@
 mod consumers;
 mod faults;
 mod light;
+mod lite;
 mod orders;
 mod pipelines;
 mod pops;
@@ -65,6 +67,12 @@ const OPERATIONS: &[Operation] = &[
     (50, light::send),
     (40, light::pull),
     (20, light::commit),
+    (40, lite::send),
+    (40, lite::control),
+    (40, lite::pop),
+    (40, lite::ack),
+    (10, lite::change_invisible_time),
+    (90, lite::work),
     (80, transactions::send_half),
     (120, transactions::end),
     (120, pops::pop),
@@ -127,6 +135,7 @@ fn prepare(world: &mut World) -> Result<(), Violation> {
         topics::create_topic(world, topic)?;
     }
     light::create_topic(world)?;
+    lite::prepare(world)?;
     checks::after_step(world, &nothing(), None)
 }
 
@@ -164,6 +173,7 @@ fn finish(world: &mut World) -> Result<(), Violation> {
     services::run_tick(world, Tick::Dispatch, false)?;
     pops::all_consumed(world)?;
     orders::all_consumed(world)?;
+    lite::all_consumed(world)?;
     checks::everything(world)?;
     services::catch_up(world)?;
     stops::restart(world)?;

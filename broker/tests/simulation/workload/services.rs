@@ -26,6 +26,10 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
     world.note(format!("  tick {tick:?}"));
     let log_end = world.model.log_end;
     world.tick(tick, stopping)?;
+    if tick == Tick::Lite && !stopping {
+        world.model.lites.looked_ms = world.now_ms();
+        checks::lite::subscriptions_are_known(world)?;
+    }
     let expect = match tick {
         Tick::Delay => Expect::Deliveries,
         Tick::TransactionCheck | Tick::TransactionOps => Expect::OfTransactions,
@@ -59,10 +63,12 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
         }
         Tick::PullExpiry => checks::no_pull_is_overdue(world)?,
         Tick::PopExpiry => checks::pops::no_poll_is_overdue(world)?,
+        Tick::Lite => checks::lite::no_poll_is_overdue(world)?,
         Tick::Persist => {
             let now = world.monotonic();
             if stopping || now >= world.offsets_due {
                 offsets_are_durable(world);
+                world.model.lites.are_written();
                 world.offsets_due = now + OFFSETS_PERIOD;
             } else if world.dues_are_latest {
                 // The file may have been due before that, and written just now.

@@ -15,7 +15,9 @@ pub fn restart(world: &mut World) -> Result<(), Violation> {
     world.running().broker.resume_parked();
     checks::after_step(world, &nothing(), None)?;
     ensure!(
-        world.model.parked.is_empty() && world.model.pops.parked.is_empty(),
+        world.model.parked.is_empty()
+            && world.model.pops.parked.is_empty()
+            && world.model.lites.parked.is_empty(),
         "a parked request was not answered at the stop"
     );
     for tick in TICKS.iter().rev() {
@@ -66,6 +68,7 @@ pub fn fail_power(world: &mut World) -> Result<(), Violation> {
 
 pub fn crash(world: &mut World) -> Result<(), Violation> {
     world.model.orders.lose_what_is_not_synced();
+    world.model.lites.lose_what_is_not_synced();
     loop {
         world.note("  crash");
         world.drop_broker();

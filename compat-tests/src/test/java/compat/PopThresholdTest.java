@@ -3,9 +3,6 @@ package compat;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.common.KeyBuilder;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -14,8 +11,8 @@ import org.junit.jupiter.api.Test;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-/** Pops under settings that are off by default. */
-class PopSettingsTest extends CompatTest {
+/** With {@code enablePopMessageThreshold} a group that has popped too much of a queue gets no more of it until it acknowledges. */
+class PopThresholdTest extends CompatTest {
     private static final int THRESHOLD = 40;
     private static final long INVISIBLE_MILLIS = 300_000;
 
@@ -23,10 +20,9 @@ class PopSettingsTest extends CompatTest {
 
     @BeforeAll
     static void startServers() {
-        pair = Pair.start("pop-settings", Map.of(
+        pair = Pair.start("pop-threshold", Map.of(
             "enablePopMessageThreshold", "true",
-            "popInflightMessageThreshold", String.valueOf(THRESHOLD),
-            "useSeparateRetryQueue", "true"));
+            "popInflightMessageThreshold", String.valueOf(THRESHOLD)));
     }
 
     @AfterAll
@@ -39,7 +35,6 @@ class PopSettingsTest extends CompatTest {
         return pair;
     }
 
-    /** {@code enablePopMessageThreshold}. */
     @Test
     void aQueueWithTooManyMessagesInFlightGivesNoMoreUntilSomeAreAcknowledged() throws Exception {
         String topic = newTopic("Threshold", 1);
@@ -60,27 +55,5 @@ class PopSettingsTest extends CompatTest {
         assertEquals(List.of(), client.pop(INVISIBLE_MILLIS));
         assertTrue(client.ack(inFlight.get(63)));
         assertEquals(32, client.pop(INVISIBLE_MILLIS).size());
-    }
-
-    /** {@code useSeparateRetryQueue}. */
-    @Test
-    void aMessageComesBackThroughTheRetryQueueOfItsNumber() throws Exception {
-        String topic = newTopic("SeparateRetry", 3);
-        String group = unique("SeparateRetryCG");
-        DefaultMQProducer producer = startProducer();
-        for (int queueId : new int[] {0, 2}) {
-            assertSent(producer.send(message(topic, "of queue " + queueId), queue(topic, queueId)));
-        }
-        PopClient client = new PopClient(pair(), startPuller(), group, topic);
-        PopTest.popAll(client, 2_000, 2);
-
-        for (MessageExt again : PopTest.popAll(client, INVISIBLE_MILLIS, 2)) {
-            assertEquals("of queue " + again.getQueueId(), body(again));
-            assertEquals(1, again.getReconsumeTimes());
-            assertTrue(client.ack(again));
-        }
-        String retryTopic = KeyBuilder.buildPopRetryTopicV1(topic, group);
-        TopicConfig config = pair().admin.examineTopicConfig(pair().brokerAddr(), retryTopic);
-        assertEquals("3 3", config.getReadQueueNums() + " " + config.getWriteQueueNums());
     }
 }
