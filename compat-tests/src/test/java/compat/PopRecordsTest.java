@@ -2,6 +2,7 @@ package compat;
 
 import com.alibaba.fastjson2.JSON;
 import com.alibaba.fastjson2.JSONObject;
+import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -10,10 +11,18 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
+import org.apache.rocketmq.common.message.MessageDecoder;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.common.message.MessageRequestMode;
+import org.apache.rocketmq.remoting.CommandCustomHeader;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+import org.apache.rocketmq.remoting.protocol.RequestCode;
+import org.apache.rocketmq.remoting.protocol.ResponseCode;
 import org.apache.rocketmq.remoting.protocol.header.ExtraInfoUtil;
+import org.apache.rocketmq.remoting.protocol.header.NotificationRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.PeekMessageRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.PollingInfoRequestHeader;
 import org.junit.jupiter.api.Test;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
@@ -80,6 +89,54 @@ class PopRecordsTest extends CompatTest {
 
     private long sum(String statistic, String key) throws Exception {
         return pair().admin.viewBrokerStatsData(pair().brokerAddr(), statistic, key).getStatsMinute().getSum();
+    }
+
+    @Test
+    void aPeekAndANotificationTakeNothing() throws Exception {
+        String topic = newTopic("PopPeek", 1);
+        String group = unique("PopCG");
+        sendMany(startProducer(), topic, "m", 3);
+        PopClient client = new PopClient(pair(), startPuller(), group, topic);
+        Await.until("messages to peek at", () -> peek(topic, group).getBody() != null);
+        for (int i = 0; i < 2; i++) {
+            RemotingCommand peeked = peek(topic, group);
+            assertEquals(ResponseCode.SUCCESS + " FOUND 3", peeked.getCode() + " " + peeked.getRemark() + " " + peeked.getExtFields().get("restNum"));
+            assertEquals(2, MessageDecoder.decodes(ByteBuffer.wrap(peeked.getBody())).size());
+            assertEquals("true", notification(topic, group).getExtFields().get("hasMsg"));
+        }
+        assertEquals(3, PopTest.popAll(client, 600_000, 3).size());
+        RemotingCommand nothing = peek(topic, group);
+        assertEquals(ResponseCode.PULL_NOT_FOUND + " NO_MESSAGE_IN_QUEUE", nothing.getCode() + " " + nothing.getRemark());
+        assertEquals("false", notification(topic, group).getExtFields().get("hasMsg"));
+        PollingInfoRequestHeader header = new PollingInfoRequestHeader();
+        header.setConsumerGroup(group);
+        header.setTopic(topic);
+        header.setQueueId(-1);
+        assertEquals("0", ask(RequestCode.POLLING_INFO, header).getExtFields().get("pollingNum"));
+    }
+
+    private RemotingCommand peek(String topic, String group) throws Exception {
+        PeekMessageRequestHeader header = new PeekMessageRequestHeader();
+        header.setConsumerGroup(group);
+        header.setTopic(topic);
+        header.setQueueId(-1);
+        header.setMaxMsgNums(2);
+        return ask(RequestCode.PEEK_MESSAGE, header);
+    }
+
+    private RemotingCommand notification(String topic, String group) throws Exception {
+        NotificationRequestHeader header = new NotificationRequestHeader();
+        header.setConsumerGroup(group);
+        header.setTopic(topic);
+        header.setQueueId(-1);
+        header.setPollTime(0);
+        header.setBornTime(System.currentTimeMillis());
+        return ask(RequestCode.NOTIFICATION, header);
+    }
+
+    private RemotingCommand ask(int code, CommandCustomHeader header) throws Exception {
+        return startPuller().getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory().getMQClientAPIImpl().getRemotingClient()
+            .invokeSync(pair().brokerAddr(), RemotingCommand.createRequestCommand(code, header), 15_000);
     }
 
     @Test
