@@ -436,6 +436,7 @@ impl Registrar {
             let alone = (began < due && known.is_some())
                 .then(|| self.to_announce_alone(&address, last_done, done))
                 .flatten();
+            let is_alone = alone.is_some();
             let result = match (alone, known) {
                 (Some(topics), Some(version)) => self.announce(&address, topics).await.map(|()| version),
                 _ => {
@@ -461,16 +462,21 @@ impl Registrar {
             known = result.as_ref().ok().copied();
             let took = began.elapsed();
             match result {
-                Ok(_) => self.rest(&address, &mut wanted, took, due).await,
+                Ok(_) => {
+                    // A flood of changes must not keep two servers busy with nothing but registrations. An announcement
+                    // costs them less than the change it is about.
+                    if !is_alone {
+                        sleep(took.min(LOOK_EVERY)).await;
+                    }
+                    self.wait_until_wanted(&address, &mut wanted, due).await;
+                }
                 Err(_) => rest_after_failure(&mut wanted).await,
             }
         }
     }
 
     /// Waits until the next registration is due.
-    async fn rest(&self, address: &str, wanted: &mut watch::Receiver<u64>, took: Duration, due: Instant) {
-        // A flood of changes must not keep two servers busy with nothing but registrations.
-        sleep(took.min(LOOK_EVERY)).await;
+    async fn wait_until_wanted(&self, address: &str, wanted: &mut watch::Receiver<u64>, due: Instant) {
         loop {
             tokio::select! {
                 _ = wanted.changed() => return,

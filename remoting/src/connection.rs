@@ -215,6 +215,7 @@ impl Connection {
         self.push_request(&mut mailbox, notice, opaque, true)?;
         let end = mailbox.outgoing.len();
         mailbox.notices.add(subject, end);
+        wake_task(mailbox);
         Ok(())
     }
 
@@ -262,14 +263,14 @@ impl Connection {
         }
         write_answer(&mut mailbox.outgoing, opaque, serialize, response);
         self.close_if_over_limit(&mut mailbox);
-        mailbox.wake();
+        wake_task(mailbox);
     }
 
     pub(crate) fn push_resumed(&self, call: Call) {
         let mut mailbox = self.mailbox();
         if mailbox.phase != Phase::Closed {
             mailbox.resumed.push_back(call);
-            mailbox.wake();
+            wake_task(mailbox);
         }
     }
 
@@ -278,10 +279,10 @@ impl Connection {
     }
 
     pub(crate) fn forget_owed_answer(&self) {
-        let mut mailbox = self.mailbox();
+        let mailbox = self.mailbox();
         self.owed_answers.fetch_sub(1, Ordering::Relaxed);
         if mailbox.phase == Phase::Draining {
-            mailbox.wake();
+            wake_task(mailbox);
         }
     }
 
@@ -311,7 +312,10 @@ impl Connection {
     }
 
     fn send(&self, request: &OutgoingRequest, opaque: i32, oneway: bool) -> Result<(), SendError> {
-        self.push_request(&mut self.mailbox(), request, opaque, oneway)
+        let mut mailbox = self.mailbox();
+        self.push_request(&mut mailbox, request, opaque, oneway)?;
+        wake_task(mailbox);
+        Ok(())
     }
 
     fn push_request(
@@ -331,9 +335,7 @@ impl Connection {
         mailbox
             .outgoing
             .push_frame(&head, SerializeType::Json, None, &request.fields, &request.body)
-            .map_err(|_| SendError::TooLarge)?;
-        mailbox.wake();
-        Ok(())
+            .map_err(|_| SendError::TooLarge)
     }
 
     fn unsent_bytes(&self, mailbox: &Mailbox) -> usize {
@@ -357,19 +359,13 @@ impl Connection {
     fn advance_phase(&self, phase: Phase) {
         let mut mailbox = self.mailbox();
         mailbox.advance_phase(phase);
-        mailbox.wake();
+        wake_task(mailbox);
     }
 }
 
 impl Mailbox {
     pub(crate) fn is_empty(&self) -> bool {
         self.outgoing.is_empty() && self.resumed.is_empty()
-    }
-
-    pub(crate) fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
     }
 
     fn advance_phase(&mut self, phase: Phase) {
@@ -379,6 +375,15 @@ impl Mailbox {
             self.notices = WaitingNotices::default();
             self.resumed = VecDeque::new();
         }
+    }
+}
+
+/// Wakes the task for what was left in its mailbox. The lock is released before: the task takes it at once.
+fn wake_task(mut mailbox: MutexGuard<'_, Mailbox>) {
+    let waker = mailbox.waker.take();
+    drop(mailbox);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 

@@ -5,14 +5,16 @@
 //! own, so a slow one does not keep the read buffer.
 //!
 //! The blocking lane borrows threads from the runtime while there is work, at most `blocking_threads` of them, and gives
-//! them back when its queue is empty: an idle server keeps none.
+//! them back when nothing has come for a moment: an idle server keeps none, and of requests that follow one another each is
+//! taken by a thread that waits for it.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use crate::codes::{request_name, response_code};
 use crate::connection::Connection;
@@ -21,6 +23,9 @@ use crate::routes::HandlerFuture;
 
 /// Reference: NettyRemotingAbstract, answer when a thread pool rejects
 const OVERLOAD: &str = "[OVERLOAD]system busy, start flow control for a while";
+
+/// How long a thread waits for the next job. To borrow one anew costs more than twice as much as to wake one that waits.
+const LINGER: Duration = Duration::from_millis(20);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -37,6 +42,7 @@ impl Lanes {
     pub(crate) fn new(blocking_threads: usize, max_calls: usize, max_calls_per_connection: usize) -> Self {
         let pool = Pool {
             queue: Mutex::default(),
+            job_came: Condvar::new(),
             max_threads: blocking_threads.max(1),
         };
         Lanes {
@@ -55,6 +61,7 @@ impl Lanes {
             max_calls_per_connection: usize::MAX,
             pool: Arc::new(Pool {
                 queue: Mutex::default(),
+                job_came: Condvar::new(),
                 max_threads: 0,
             }),
         }
@@ -145,6 +152,7 @@ impl Drop for Place {
 #[derive(Debug)]
 struct Pool {
     queue: Mutex<Queue>,
+    job_came: Condvar,
     /// None: whoever brings a job does it.
     max_threads: usize,
 }
@@ -152,7 +160,10 @@ struct Pool {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Borrowed threads, waiting ones included.
     threads: usize,
+    /// Those that wait for a job.
+    waiting: usize,
 }
 
 impl std::fmt::Debug for Queue {
@@ -171,24 +182,41 @@ impl Pool {
         }
         let mut queue = self.queue();
         queue.jobs.push_back(job);
-        if queue.threads < self.max_threads {
-            queue.threads += 1;
+        // A job must not wait for another that may take long: each that waits has a thread of its own, as far as they go.
+        let is_short = queue.jobs.len() > queue.waiting && queue.threads < self.max_threads;
+        queue.threads += usize::from(is_short);
+        // Whoever is woken needs the lock.
+        drop(queue);
+        if is_short {
             let pool = self.clone();
             tokio::task::spawn_blocking(move || pool.work());
+        } else {
+            self.job_came.notify_one();
         }
     }
 
     /// Jobs do not panic: the handler inside is guarded.
     fn work(&self) {
-        loop {
-            let mut queue = self.queue();
-            let Some(job) = queue.jobs.pop_front() else {
-                queue.threads -= 1;
-                return;
-            };
-            drop(queue);
+        while let Some(job) = self.next_job() {
             job();
         }
+    }
+
+    /// The next job; `None` when there was none for a while, and the thread no longer counts.
+    fn next_job(&self) -> Option<Job> {
+        let mut queue = self.queue();
+        if queue.jobs.is_empty() {
+            queue.waiting += 1;
+            let (woken, _) = self
+                .job_came
+                .wait_timeout_while(queue, LINGER, |queue| queue.jobs.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            queue.waiting -= 1;
+        }
+        let job = queue.jobs.pop_front();
+        queue.threads -= usize::from(job.is_none());
+        job
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -210,4 +238,37 @@ fn panic_refusal(code: i32, panic: &(dyn Any + Send)) -> Refusal {
     let name = request_name(code).unwrap_or("unknown");
     tracing::error!(code, name, panic = text, "request handler panicked");
     Refusal::system_error(format!("handler of {name} panicked: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn a_job_waits_for_no_other_while_there_are_threads_and_they_are_given_back() {
+        let lanes = Lanes::new(2, usize::MAX, usize::MAX);
+        for _ in 0..50 {
+            // The first needs the second: one thread, also one that waits for jobs, would not do.
+            let (to_first, from_second) = channel();
+            let (to_test, from_first) = channel();
+            lanes.pool.run(Box::new(move || {
+                let _ = to_test.send(from_second.recv_timeout(PATIENCE));
+            }));
+            lanes.pool.run(Box::new(move || {
+                let _ = to_first.send(());
+            }));
+            assert_eq!(from_first.recv_timeout(PATIENCE), Ok(Ok(())));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while lanes.pool.queue().threads > 0 && Instant::now() < deadline {
+            std::thread::sleep(LINGER);
+        }
+        let queue = lanes.pool.queue();
+        assert_eq!((queue.threads, queue.waiting, queue.jobs.len()), (0, 0, 0));
+    }
 }

@@ -59,6 +59,9 @@ pub const BATCH_ENTRY_BYTES: usize = 46;
 pub const PAGE_BYTES: u64 = 4096;
 /// How much of a tail is copied for a reader at once.
 const MAX_COPIED_BYTES: usize = 4096;
+/// A file with fewer bytes of entries is read a page at a time: it has its full length from the beginning, and reading ahead, 128
+/// KiB each time, would fill the page cache with the hole behind them.
+const READ_AHEAD_FROM_BYTES: u64 = 64 * 1024;
 
 const FILLER_SIZE: u32 = i32::MAX.unsigned_abs();
 const NOT_COMPACTED: i32 = -1;
@@ -501,6 +504,10 @@ impl ConsumeQueue {
         let published = (files.in_files(self.end()) - start).min(context.file_size(self.kind));
         let path = self.directory(context).join(file_name(start));
         let file = Arc::new(MappedFile::open(&*context.disk, &path, start, index(published))?);
+        if published < READ_AHEAD_FROM_BYTES {
+            // Advice: without it the queue is read all the same.
+            let _ = file.expect_reads_in_order(false);
+        }
         files.open.push(OpenFile {
             file: Arc::clone(&file),
             is_used: true,

@@ -445,8 +445,7 @@ impl Store {
     pub(crate) fn allocate_tick(&self) -> anyhow::Result<Next> {
         self.allocator
             .grow_ahead(&self.log)
-            .context("make room in the commit log")?;
-        Ok(Next::Idle)
+            .context("make room in the commit log")
     }
 }
 

@@ -75,6 +75,31 @@ fn a_get_says_where_the_consumer_stands() {
 }
 
 #[test]
+fn nothing_is_read_ahead_of_the_few_entries_in_a_queue_file() {
+    let bench = Bench::with(|config| config.mapped_file_size_commit_log = 4 << 20);
+    let store = bench.open();
+    put(&store, "Few", "");
+    for _ in 0..5_000 {
+        put(&store, "Many", "");
+    }
+    dispatch(&store, &bench);
+    store.close().unwrap();
+    drop(store);
+    let store = bench.open();
+    for topic in ["Few", "Many"] {
+        assert_eq!(get(&store, topic, 0, 0, &mut Vec::new()).status, GetStatus::Found);
+    }
+    let mappings = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let is_read_at_random = |topic: &str| {
+        let file = bench.root().join("consumequeue").join(topic);
+        let (_, mapping) = mappings.split_once(file.to_str().unwrap()).unwrap();
+        let flags = mapping.lines().find(|line| line.starts_with("VmFlags:"));
+        flags.unwrap().split(' ').any(|flag| flag == "rr")
+    };
+    assert!(is_read_at_random("Few") && !is_read_at_random("Many"));
+}
+
+#[test]
 fn a_slave_does_not_correct_offsets() {
     let mut bench = Bench::small();
     let store = bench.open();

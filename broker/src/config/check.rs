@@ -14,6 +14,7 @@ use store::config::{BrokerRole, FlushDiskType};
 
 use super::settings::{AUTH_KEYS, read};
 use super::{ConfigError, Settings, namesrv_addresses};
+use crate::timer::schedule;
 
 /// Names of the 4.x releases that 5.x spells otherwise and does not read any more.
 const RENAMED: &[(&str, &str)] = &[
@@ -205,6 +206,12 @@ const CONTRADICTIONS: &[Contradiction] = &[
         text: "must not lie above diskSpaceCleanForciblyRatio, or files are deleted by force before expired ones",
     },
     Contradiction {
+        key: "fileReservedTime",
+        with: &["timerMaxDelaySec", "timerRollWindowSlot", "timerPrecisionMs"],
+        holds: timer_messages_outlive_their_files,
+        text: "is shorter than a message with a delivery time may wait in one file, which would be deleted before it is due; see timerMaxDelaySec and timerRollWindowSlot",
+    },
+    Contradiction {
         key: "maxMessageSize",
         with: &[],
         holds: |settings| settings.store.max_message_size >= remoting::frame::MAX_FRAME_BYTES,
@@ -276,6 +283,12 @@ fn report_contradictions(settings: &Settings, report: &mut ConfigReport) {
             "not set: without -n or NAMESRV_ADDR no client finds this broker",
         );
     }
+}
+
+fn timer_messages_outlive_their_files(settings: &Settings) -> bool {
+    let store = &settings.store;
+    let kept_ms = store.file_reserved_time.saturating_mul(3_600_000);
+    store.timer_wheel_enable && kept_ms < schedule::longest_wait_ms(store)
 }
 
 fn advertises_loopback_to_others(settings: &Settings) -> bool {
@@ -385,6 +398,11 @@ mod tests {
                 "diskMaxUsedSpaceRatio=86\n",
                 "must not lie above diskSpaceCleanForciblyRatio",
             ),
+            ("fileReservedTime=47\n", "which would be deleted before it is due"),
+            (
+                "fileReservedTime=48\ntimerPrecisionMs=500\ntimerRollWindowSlot=500000\n",
+                "which would be deleted before it is due",
+            ),
             ("maxMessageSize=16777216\n", "at most 16 MiB"),
             ("mappedFileSizeCommitLog=1048576\n", "must fit into one file"),
             ("inSyncReplicas=2\n", "more than totalReplicas"),
@@ -404,6 +422,25 @@ mod tests {
                 .collect();
             assert_eq!(found.len(), 1, "{text}: {found:?}");
             assert_eq!(found[0].1, Severity::Warning);
+        }
+    }
+
+    #[test]
+    fn files_are_kept_long_enough_for_timer_messages_by_default_and_where_delays_are_short() {
+        for text in [
+            "fileReservedTime=48\n",
+            "fileReservedTime=24\ntimerMaxDelaySec=86400\n",
+            "fileReservedTime=24\ntimerRollWindowSlot=86400\n",
+            "fileReservedTime=24\ntimerPrecisionMs=500\n",
+            "fileReservedTime=1\ntimerWheelEnable=false\n",
+        ] {
+            let found = findings(text);
+            assert!(
+                !found
+                    .iter()
+                    .any(|(_, _, said)| said.starts_with("fileReservedTime")),
+                "{text}: {found:?}"
+            );
         }
     }
 

@@ -611,14 +611,9 @@ impl Settings {
                 "checkpoints and acks of pops are in the log before they are answered",
             ),
             (
-                self.broker.enable_pop_message_threshold,
-                "enablePopMessageThreshold",
-                "the messages a group has popped and not acknowledged are not counted",
-            ),
-            (
-                self.broker.use_separate_retry_queue,
-                "useSeparateRetryQueue",
-                "a pop retry topic has one queue",
+                self.broker.enable_lite_pop_log,
+                "enableLitePopLog",
+                "what becomes of light topics is not logged message by message",
             ),
         ]
         .into_iter()

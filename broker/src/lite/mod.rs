@@ -13,6 +13,7 @@
 //!   schedule       things that are to happen at a time
 //!   settings       what attributes of topics and groups say
 //!   topics         the light topics of a parent: whether they exist, expire, have more for a group
+//!   lag            how far groups are behind
 //!   sharding       which broker a light topic belongs to
 //!   service        everything that happens by time
 //! ```
@@ -23,6 +24,7 @@
 
 pub mod dispatch;
 pub mod events;
+pub mod lag;
 mod schedule;
 pub mod service;
 pub mod settings;

@@ -9,8 +9,9 @@
 //! Summed over the queues of the topic; the ages are those of the oldest message not yet consumed, or pulled, of any
 //! queue. With `estimateAccumulation` only what the group's tags want counts, guessed from a part of the queue. Groups
 //! that pop have an offset behind what they popped and a count of what they have not acknowledged, and two figures: of the
-//! topic and of its retry topic. Reference: `ConsumerLagCalculator`.
+//! topic and of its retry topic. Light topics count together, under their parent topic. Reference: `ConsumerLagCalculator`, `LiteConsumerLagCalculator`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::names::{self, PopRetryNaming};
@@ -20,6 +21,7 @@ use store::QueueOffset;
 use crate::broker::Broker;
 use crate::clients::consumers::ConsumerGroupInfo;
 use crate::filter::tags::{self, SUBSCRIBE_ALL, TagsFilter};
+use crate::lite;
 use crate::registry::order_info::GroupQueue;
 use crate::registry::topics::perm;
 
@@ -67,6 +69,36 @@ pub(crate) fn of_groups(broker: &Broker, limit: usize) -> Vec<Lag> {
         .flat_map(|wanted| in_topics(broker, &wanted, now_ms))
         .take(limit)
         .collect()
+}
+
+/// How far groups are behind in the light topics of each parent topic, by group and parent.
+pub(crate) fn in_light_topics(
+    broker: &Broker,
+    with_age: bool,
+    limit: usize,
+) -> BTreeMap<(String, String), Lag> {
+    let now_ms = broker.clock.wall_ms();
+    let mut lags: BTreeMap<(String, String), Lag> = BTreeMap::new();
+    for group in broker.consumer_offsets.groups() {
+        for light in lite::lag::of_group(broker, &group) {
+            if lags.len() >= limit {
+                return lags;
+            }
+            let age_ms = with_age.then(|| light.waits_since_ms(broker)).flatten();
+            let age_ms = age_ms.map_or(0, |since_ms| (now_ms - since_ms).max(0));
+            let lag = lags
+                .entry((group.clone(), light.parent_topic.clone()))
+                .or_insert_with(|| Lag {
+                    group: group.clone(),
+                    topic: light.parent_topic,
+                    ..Lag::default()
+                });
+            lag.messages += light.messages;
+            lag.ready += light.messages;
+            lag.latency_ms = lag.latency_ms.max(age_ms);
+        }
+    }
+    lags
 }
 
 /// What connected groups subscribe to.

@@ -1,6 +1,6 @@
 //! BrokerReport: one scrape of a broker, and its health.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -227,10 +227,26 @@ impl BrokerReport {
     }
 
     fn write_lag(&self, out: &mut Exposition<'_>, limit: usize) {
-        let lags = lag::of_groups(&self.broker, limit);
-        let mut each = |metric: &Metric, value: fn(&lag::Lag) -> i64| {
+        let broker = &self.broker;
+        let config = broker.config.get();
+        let counts_light = config.lite_lag_count_metrics_enable;
+        let times_light = config.lite_lag_latency_metrics_enable && config.lite_lag_latency_collect_enable;
+        let lags = lag::of_groups(broker, limit);
+        let light = match counts_light || times_light {
+            true => lag::in_light_topics(broker, times_light, limit),
+            false => BTreeMap::new(),
+        };
+        let mut each = |metric: &Metric, with_light: bool, value: fn(&lag::Lag) -> i64| {
             out.metric(metric);
-            for lag in &lags {
+            let light = light.iter().filter(|_| with_light);
+            let (light_keys, light): (HashSet<_>, Vec<_>) = light.unzip();
+            // One series for a group and topic: a parent topic's own queues hold the same messages.
+            let is_light = |lag: &lag::Lag| {
+                let key = || (lag.group.clone(), lag.topic.clone());
+                !light_keys.is_empty() && !lag.is_retry && light_keys.contains(&&key())
+            };
+            let ordinary = lags.iter().filter(|lag| !is_light(lag));
+            for lag in ordinary.chain(light) {
                 let labels = [
                     ("consumer_group", lag.group.as_str()),
                     ("topic", lag.topic.as_str()),
@@ -240,11 +256,13 @@ impl BrokerReport {
                 out.value(&labels, value(lag));
             }
         };
-        each(&metric::CONSUMER_LAG_MESSAGES, |lag| lag.messages);
-        each(&metric::CONSUMER_LAG_LATENCY, |lag| lag.latency_ms);
-        each(&metric::CONSUMER_INFLIGHT_MESSAGES, |lag| lag.inflight);
-        each(&metric::CONSUMER_QUEUEING_LATENCY, |lag| lag.queueing_latency_ms);
-        each(&metric::CONSUMER_READY_MESSAGES, |lag| lag.ready);
+        each(&metric::CONSUMER_LAG_MESSAGES, counts_light, |lag| lag.messages);
+        each(&metric::CONSUMER_LAG_LATENCY, times_light, |lag| lag.latency_ms);
+        each(&metric::CONSUMER_INFLIGHT_MESSAGES, false, |lag| lag.inflight);
+        each(&metric::CONSUMER_QUEUEING_LATENCY, false, |lag| {
+            lag.queueing_latency_ms
+        });
+        each(&metric::CONSUMER_READY_MESSAGES, counts_light, |lag| lag.ready);
     }
 
     fn write_dead_letters(&self, out: &mut Exposition<'_>) {

@@ -5,8 +5,8 @@
 //! twice rather than never. What was decided just before a crash is known from the log, so that it is not put twice:
 //! [`BeforeCrash`].
 //!
-//! A copy that cannot be put holds its queue back until it can; nothing is skipped but what is not readable, or has no
-//! topic or group any more. Reference: `PopReviveService`, which has a thread a queue and writes such checkpoints again.
+//! A copy that cannot be put holds its queue back until it can; nothing is skipped but what is not readable, or was popped
+//! from a topic or by a group that has been deleted since the start. Reference: `PopReviveService`, which has a thread a queue and writes such checkpoints again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use common::names::{self, PopRetryNaming, REVIVE_GROUP};
 use common::service::{Next, Service};
 use remoting::body::pop::PopCheckPoint;
 use store::record::{self, Record};
-use store::{Boundary, Message, PutError, QueueEntry, QueueOffset};
+use store::{Boundary, Message, PhysicalOffset, PutError, QueueEntry, QueueOffset};
 
 use super::horizon::Horizon;
 use super::revive::{Due, LATE_ACK_GRACE_MS, ReviveQueue};
@@ -36,7 +36,7 @@ const BATCH: usize = 128;
 const MAX_BATCHES: usize = 64;
 /// When to look again while something is due that is not certain yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Queues of a pop retry topic. Reference: `PopAckConstants.retryQueueNum`.
+/// Queues of a pop retry topic without `useSeparateRetryQueue`. Reference: `PopAckConstants.retryQueueNum`.
 const RETRY_QUEUES: i32 = 1;
 /// How far back before a crash records are looked at: longer than any file of progress may be old.
 const LOOK_BACK_MS: i64 = 60_000;
@@ -57,6 +57,9 @@ struct Reading {
     state: ReviveQueue,
     /// The offset to read next.
     next: i64,
+    /// Copies of the next checkpoint's messages that are in the log already, by the offsets of the messages: the last
+    /// attempt ended behind them.
+    put_back: HashSet<i64>,
     /// A failed put was logged; the next success is too.
     held_back: bool,
 }
@@ -138,6 +141,7 @@ impl Reading {
             queue_id,
             state,
             next,
+            put_back: HashSet::new(),
             held_back: false,
         }
     }
@@ -202,7 +206,7 @@ impl Reading {
     /// Decides every checkpoint whose time is up.
     fn decide(&mut self, broker: &Broker, before_crash: &mut BeforeCrash, horizon_ms: i64) {
         while let Some(due) = self.state.next_due(horizon_ms) {
-            if let Err(error) = bring_back(broker, before_crash, &due) {
+            if let Err(error) = bring_back(broker, before_crash, &due, &mut self.put_back) {
                 if !std::mem::replace(&mut self.held_back, true) {
                     tracing::error!(
                         queue_id = self.queue_id,
@@ -213,6 +217,7 @@ impl Reading {
                 return;
             }
             self.held_back = false;
+            self.put_back.clear();
             self.state.decided(due.revive_offset);
             count_over(broker, &due);
             broker.consumer_offsets.commit(
@@ -242,16 +247,21 @@ fn count_over(broker: &Broker, due: &Due) {
         .end(queue, checkpoint.pop_time_ms, due.unacked.len() as u64);
 }
 
-/// Puts a copy of each message that was not acknowledged into the retry topic.
-fn bring_back(broker: &Broker, before_crash: &mut BeforeCrash, due: &Due) -> Result<(), HeldBack> {
+/// Puts a copy of each message that was not acknowledged into the retry topic, and notes in `put_back` which have one.
+fn bring_back(
+    broker: &Broker,
+    before_crash: &mut BeforeCrash,
+    due: &Due,
+    put_back: &mut HashSet<i64>,
+) -> Result<(), HeldBack> {
     let checkpoint = &due.checkpoint;
-    let topic = names::popped_topic(&checkpoint.topic, &checkpoint.cid);
-    let skips_group =
-        broker.config.get().pop_revive_skip_if_group_absent && broker.groups.get(&checkpoint.cid).is_none();
-    if due.unacked.is_empty() || skips_group || !broker.topics.contains(topic) {
+    if due.unacked.is_empty() || is_unwanted(broker, before_crash, checkpoint) {
         return Ok(());
     }
     for &offset in &due.unacked {
+        if put_back.contains(&offset) {
+            continue;
+        }
         let Some(bytes) = message_at(broker, checkpoint, offset) else {
             tracing::warn!(
                 topic = checkpoint.topic,
@@ -270,8 +280,19 @@ fn bring_back(broker: &Broker, before_crash: &mut BeforeCrash, due: &Due) -> Res
                 "popped message does not come back: {error}"
             ),
         }
+        put_back.insert(offset);
     }
     Ok(())
+}
+
+/// Whether the topic or the group has been deleted. Of a pop before the start, one that is missing may have been made on
+/// first use and forgotten in a crash: its messages come back, at worst into a topic that nobody reads.
+fn is_unwanted(broker: &Broker, before_crash: &BeforeCrash, checkpoint: &PopCheckPoint) -> bool {
+    let topic = names::popped_topic(&checkpoint.topic, &checkpoint.cid);
+    let skips_group = broker.config.get().pop_revive_skip_if_group_absent;
+    let is_missing =
+        !broker.topics.contains(topic) || skips_group && broker.groups.get(&checkpoint.cid).is_none();
+    is_missing && checkpoint.pop_time_ms >= before_crash.started_ms
 }
 
 fn put_copy(
@@ -295,23 +316,27 @@ fn put_copy(
         properties.set(name::FIRST_POP_TIME, checkpoint.pop_time_ms.to_string());
     }
     properties.set(name::ORIGIN_GROUP, checkpoint.cid.as_str());
-    // A suspended message of the retry topic looks like its copy.
-    let may_be_there = !(checkpoint.suspend && is_retry);
-    if may_be_there && before_crash.has(broker, checkpoint, &retry_topic, &properties, reconsume_times) {
+    let copy = CopyOf {
+        original_end: PhysicalOffset(record.physical_offset.0 + u64::from(record.size_bytes)),
+        looks: Looks::of(&properties, reconsume_times),
+        // A suspended message of the retry topic looks like its copy.
+        looks_like_original: checkpoint.suspend && is_retry,
+    };
+    if before_crash.has(broker, checkpoint, &retry_topic, &copy) {
         return Ok(());
     }
-    prepare_retry_topic(broker, &retry_topic, &checkpoint.cid)?;
+    let queue_id = prepare_retry_topic(broker, &retry_topic, checkpoint, record.queue_id)?;
     broker.pop_progress.mark_unflushed();
     let put = broker.store.put(&Message {
         topic: &retry_topic,
-        queue_id: 0,
+        queue_id,
         flag: record.flag,
         sys_flag: record.sys_flag,
         born_timestamp_ms: record.born_timestamp_ms,
         born_host: broker.identity.store_host,
         store_host: broker.identity.store_host,
         reconsume_times,
-        prepared_transaction_offset: 0,
+        prepared_transaction_offset: copy.original_end.0,
         properties: &properties.encode(),
         body: record.body,
     });
@@ -326,17 +351,52 @@ fn put_copy(
     Ok(())
 }
 
-/// The topic is on the disk before anything is in it.
-fn prepare_retry_topic(broker: &Broker, retry_topic: &str, group: &str) -> Result<(), PersistError> {
-    broker
-        .topics
-        .create_on_send_back(retry_topic, RETRY_QUEUES, perm::READ | perm::WRITE, false, 0);
-    if broker.consumer_offsets.query(group, retry_topic, 0).is_none() {
+/// Makes the retry topic, which is on the disk before anything is in it; returns which of its queues a message of
+/// `queue_id` comes back through: with `useSeparateRetryQueue` that of the same number, else the only one.
+///
+/// Reference: `addRetryTopicIfNotExist`, `getRetryQueueId`.
+fn prepare_retry_topic(
+    broker: &Broker,
+    retry_topic: &str,
+    checkpoint: &PopCheckPoint,
+    queue_id: i32,
+) -> Result<i32, PersistError> {
+    let group = &checkpoint.cid;
+    let is_separate = broker.config.get().use_separate_retry_queue;
+    let of_topic = || {
+        let topic = broker.topics.get(names::popped_topic(&checkpoint.topic, group))?;
+        Some(topic.write_queue_nums.max(RETRY_QUEUES))
+    };
+    let queues = is_separate.then(of_topic).flatten();
+    let mut config = broker.topics.create_on_send_back(
+        retry_topic,
+        queues.unwrap_or(RETRY_QUEUES),
+        perm::READ | perm::WRITE,
+        false,
+        0,
+    );
+    if let Some(queues) = queues.filter(|queues| *queues != config.write_queue_nums) {
+        let changed = broker.topics.update(retry_topic, |config| {
+            config.read_queue_nums = config.read_queue_nums.max(queues);
+            config.write_queue_nums = queues;
+        });
+        config = changed.unwrap_or(config);
+    }
+    let queue_id = match is_separate {
+        true if (0..config.write_queue_nums).contains(&queue_id) => queue_id,
+        _ => 0,
+    };
+    if broker
+        .consumer_offsets
+        .query(group, retry_topic, queue_id)
+        .is_none()
+    {
         broker
             .consumer_offsets
-            .commit("pop-revive", group, retry_topic, 0, 0);
+            .commit("pop-revive", group, retry_topic, queue_id, 0);
     }
-    broker.topics.secure()
+    broker.topics.secure()?;
+    Ok(queue_id)
 }
 
 fn message_at(broker: &Broker, checkpoint: &PopCheckPoint, offset: i64) -> Option<Vec<u8>> {
@@ -351,57 +411,97 @@ fn message_at(broker: &Broker, checkpoint: &PopCheckPoint, offset: i64) -> Optio
 /// Copies that the last run put shortly before it ended, perhaps without writing down that it had.
 struct BeforeCrash {
     started_ms: i64,
-    /// Retry topic to the copies in it: unique key, times consumed, first popped.
-    copies: HashMap<String, HashSet<(String, i32, String)>>,
+    by_retry_topic: HashMap<String, Copies>,
+}
+
+/// The copies in one retry topic.
+///
+/// Ours say where in the log their original ends, in a field that nobody reads of messages outside of transactions and that is 0
+/// in the reference's copies: `prepared_transaction_offset`. Those are told by their looks.
+#[derive(Default)]
+struct Copies {
+    original_ends: HashSet<PhysicalOffset>,
+    of_others: HashSet<Looks>,
+}
+
+/// A copy that is to be put.
+struct CopyOf {
+    original_end: PhysicalOffset,
+    looks: Option<Looks>,
+    /// Its original is in the retry topic and would be taken for it.
+    looks_like_original: bool,
+}
+
+/// What copies are told apart by that do not say whose they are: two sends of one unique key look alike when they are
+/// popped in the same millisecond.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Looks {
+    unique_key: String,
+    reconsume_times: i32,
+    first_popped: String,
+}
+
+impl Looks {
+    fn of(properties: &MessageProperties, reconsume_times: i32) -> Option<Self> {
+        Some(Looks {
+            unique_key: properties.get(name::UNIQ_KEY)?.to_owned(),
+            reconsume_times,
+            first_popped: properties.get(name::FIRST_POP_TIME)?.to_owned(),
+        })
+    }
 }
 
 impl BeforeCrash {
     fn new(started_ms: i64) -> Self {
         BeforeCrash {
             started_ms,
-            copies: HashMap::new(),
+            by_retry_topic: HashMap::new(),
         }
     }
 
     /// Whether there was such a copy. Only asked for messages that were due before the start: only those can be.
-    fn has(
-        &mut self,
-        broker: &Broker,
-        checkpoint: &PopCheckPoint,
-        retry_topic: &str,
-        properties: &MessageProperties,
-        reconsume_times: i32,
-    ) -> bool {
+    fn has(&mut self, broker: &Broker, checkpoint: &PopCheckPoint, retry_topic: &str, copy: &CopyOf) -> bool {
         if checkpoint.revive_time_ms() > self.started_ms {
             return false;
         }
-        let (Some(unique_key), Some(first_popped)) = (
-            properties.get(name::UNIQ_KEY),
-            properties.get(name::FIRST_POP_TIME),
-        ) else {
-            return false;
-        };
         let copies = self
-            .copies
+            .by_retry_topic
             .entry(retry_topic.to_owned())
-            .or_insert_with(|| copies_of(broker, retry_topic));
-        copies.contains(&(unique_key.to_owned(), reconsume_times, first_popped.to_owned()))
+            .or_insert_with(|| Copies::in_topic(broker, retry_topic));
+        let is_of_others = |looks: &Looks| !copy.looks_like_original && copies.of_others.contains(looks);
+        copies.original_ends.contains(&copy.original_end) || copy.looks.as_ref().is_some_and(is_of_others)
     }
 }
 
-fn copies_of(broker: &Broker, retry_topic: &str) -> HashSet<(String, i32, String)> {
-    recent_entries(broker, retry_topic, 0, None)
-        .iter()
-        .filter_map(|entry| {
-            let bytes = read_record(broker, entry)?;
-            let record = record::decode(&bytes).ok()?;
-            Some((
-                record.property(name::UNIQ_KEY)?.to_owned(),
-                record.reconsume_times,
-                record.property(name::FIRST_POP_TIME)?.to_owned(),
-            ))
-        })
-        .collect()
+impl Copies {
+    fn in_topic(broker: &Broker, retry_topic: &str) -> Self {
+        let mut copies = Copies::default();
+        let queues = broker
+            .topics
+            .get(retry_topic)
+            .map_or(RETRY_QUEUES, |config| config.read_queue_nums.max(RETRY_QUEUES));
+        for queue_id in 0..queues {
+            for entry in recent_entries(broker, retry_topic, queue_id, None) {
+                if let Some(bytes) = read_record(broker, &entry)
+                    && let Ok(record) = record::decode(&bytes)
+                {
+                    copies.add(&record);
+                }
+            }
+        }
+        copies
+    }
+
+    fn add(&mut self, record: &Record<'_>) {
+        if record.prepared_transaction_offset > 0 {
+            self.original_ends
+                .insert(PhysicalOffset(record.prepared_transaction_offset));
+        } else {
+            let properties = MessageProperties::parse(record.properties);
+            self.of_others
+                .extend(Looks::of(&properties, record.reconsume_times));
+        }
+    }
 }
 
 /// The entries of a queue stored in the last minute of its life, below `end` if given.

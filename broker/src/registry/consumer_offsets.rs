@@ -277,6 +277,12 @@ impl ConsumerOffsets {
             .collect()
     }
 
+    /// The groups that have offsets; broadcast consumers are not among them.
+    pub fn groups(&self) -> BTreeSet<String> {
+        let all = self.groups.iter().map(|entry| entry.key().clone());
+        all.filter(|group| !group.contains(SEPARATOR)).collect()
+    }
+
     /// The groups that have committed offsets in a topic; broadcast consumers are not among them.
     pub fn groups_of(&self, topic: &str) -> BTreeSet<String> {
         self.groups

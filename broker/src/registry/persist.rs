@@ -383,7 +383,7 @@ impl Persist {
         }
     }
 
-    /// Writes this table as soon as it changes.
+    /// Writes this table when it changes: at once, or shortly after a write that has just been.
     pub fn on_change(mut self, table: Arc<dyn Table>) -> Self {
         // Set once: a table belongs to one service.
         let _ = table.file().waker.set(self.waker.clone());
@@ -463,7 +463,11 @@ impl Service for Persist {
             .map(|entry| entry.run(now.monotonic, stopping))
             .min()
             .unwrap_or(IDLE);
-        Ok(Next::Idle)
+        // A flood of changes would wake it for nothing.
+        Ok(match self.wait <= MIN_GAP {
+            true => Next::Nap(self.wait),
+            false => Next::Idle,
+        })
     }
 }
 
@@ -624,19 +628,20 @@ mod tests {
         persist.tick(clock.now(), false).unwrap();
 
         number.set(2);
-        persist.tick(clock.now(), false).unwrap();
+        let next = persist.tick(clock.now(), false).unwrap();
         assert_eq!(
             load(directory.path()).unwrap(),
             Some(1),
             "too soon after the last write"
         );
         assert_eq!(persist.interval(), MIN_GAP);
+        assert_eq!(next, Next::Nap(MIN_GAP), "nobody has to wake it");
 
         clock.advance(MIN_GAP);
         persist.tick(clock.now(), false).unwrap();
         assert_eq!(load(directory.path()).unwrap(), Some(2));
         clock.advance(MIN_GAP);
-        persist.tick(clock.now(), false).unwrap();
+        assert_eq!(persist.tick(clock.now(), false).unwrap(), Next::Idle);
         assert_eq!(
             persist.interval(),
             IDLE,

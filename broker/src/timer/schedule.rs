@@ -9,9 +9,14 @@
 use remoting::codes::response_code;
 use remoting::request::Refusal;
 use store::MessageStoreConfig;
+use store::timer::WHEEL_SLOTS;
 use thiserror::Error;
 
+use super::timers::precision_ms;
 use crate::broker::Broker;
+
+/// Slots between the end of the roll window and where the wheel has gone half round. Reference: `TIMER_BLANK_SLOTS`.
+const BLANK_SLOTS: i64 = 60;
 
 /// Why a message cannot wait. The remarks are the reference's.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -77,6 +82,19 @@ pub(crate) fn schedule(
 /// The longest delay, in ms.
 pub(crate) fn max_delay_ms(config: &MessageStoreConfig) -> i64 {
     config.timer_max_delay_sec.saturating_mul(1_000)
+}
+
+/// For how long ahead a message is filed, in ms: one that is due later is put into the log anew after a while.
+pub(crate) fn roll_window_ms(config: &MessageStoreConfig, precision_ms: i64) -> i64 {
+    let most_slots = WHEEL_SLOTS / 2 - BLANK_SLOTS;
+    let slots = Some(config.timer_roll_window_slot).filter(|slots| (2..=most_slots).contains(slots));
+    slots.unwrap_or(most_slots) * precision_ms
+}
+
+/// For how long a message may wait at one place in the log, in ms.
+pub(crate) fn longest_wait_ms(config: &MessageStoreConfig) -> i64 {
+    let window_ms = roll_window_ms(config, precision_ms(config.timer_precision_ms));
+    max_delay_ms(config).min(window_ms)
 }
 
 /// The last slot that begins before a time.

@@ -20,12 +20,13 @@ use common::clock::{Clock, Now};
 use common::names::TIMER_TOPIC;
 use common::service::{Next, Service};
 use store::record::{self, Record};
-use store::timer::{TimerProgress, TimerUnit, UnitKind, WHEEL_SLOTS, topic_hash};
+use store::timer::{TimerProgress, TimerUnit, UnitKind, topic_hash};
 use store::{Appended, PhysicalOffset, PutError, QueueEntry, QueueOffset, Store};
 
 use super::copies::DeliveredCopies;
 use super::filed::AlreadyFiled;
 use super::message::{Leaving, TimerMessage};
+use super::schedule;
 use super::slot::{Left, OpenSlot};
 use super::timers::{Timers, is_master};
 use crate::delay::copy::{copy, without_crc};
@@ -39,8 +40,6 @@ const EMPTY_SLOTS: usize = 100_000;
 const RETRY_AFTER_MS: i64 = 500;
 /// The longest sleep: slots begin by wall time, which may be set forward.
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// Slots between the end of the roll window and where the wheel has gone half round. Reference: `TIMER_BLANK_SLOTS`.
-const BLANK_SLOTS: i64 = 60;
 
 /// The service.
 pub struct TimerService {
@@ -306,15 +305,7 @@ impl TimerService {
     }
 
     fn roll_window_ms(&self) -> i64 {
-        let precision_ms = self.timers.files.precision_ms();
-        let most_slots = WHEEL_SLOTS / 2 - BLANK_SLOTS;
-        let slots = self.store.config().get().timer_roll_window_slot;
-        let slots = if (2..=most_slots).contains(&slots) {
-            slots
-        } else {
-            most_slots
-        };
-        slots * precision_ms
+        schedule::roll_window_ms(&self.store.config().get(), self.timers.files.precision_ms())
     }
 }
 

@@ -234,7 +234,7 @@ fn count_by_topic(
 }
 
 /// The nearest width that a slot can have.
-fn precision_ms(configured_ms: i64) -> i64 {
+pub(crate) fn precision_ms(configured_ms: i64) -> i64 {
     let fitting = PRECISIONS_MS
         .into_iter()
         .find(|precision_ms| *precision_ms <= configured_ms);

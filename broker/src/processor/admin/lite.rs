@@ -22,7 +22,7 @@ use store::QueueOffset;
 use super::invalid_parameter;
 use crate::broker::Broker;
 use crate::lite::events::FullDispatch;
-use crate::lite::{settings, sharding, topics};
+use crate::lite::{lag, settings, sharding, topics};
 use crate::processor::json::to_body;
 
 /// Light topics of a client that are named in one answer.
@@ -187,32 +187,22 @@ fn look_at_one(broker: &Broker, lite_topic: &str, body: &mut GetLiteGroupInfoRes
 
 /// The light topics with the most messages waiting, and, with `liteLagLatencyCollectEnable`, those waiting longest.
 fn look_at_all(broker: &Broker, most: usize, body: &mut GetLiteGroupInfoResponseBody) {
-    let mut lags: Vec<LiteLagInfo> = Vec::new();
-    for lmq in broker.consumer_offsets.topics_of(&body.group) {
-        let Some((_, lite_topic)) = names::lite_topic_of_lmq(&lmq) else {
-            continue;
-        };
-        let Some(committed) = broker.consumer_offsets.query(&body.group, &lmq, LMQ_QUEUE_ID) else {
-            continue;
-        };
-        let lag_count = topics::end_of(broker, &lmq) - committed;
-        if lag_count > 0 && committed >= 0 {
-            let offset = QueueOffset(u64::try_from(committed).unwrap_or(0));
-            let waits_since_ms = broker.store.store_time(&lmq, LMQ_QUEUE_ID, offset);
-            lags.push(LiteLagInfo {
-                earliest_unconsumed_timestamp: waits_since_ms.unwrap_or(-1),
-                lag_count,
-                lite_topic: lite_topic.to_owned(),
-            });
-        }
-    }
+    let mut lags: Vec<LiteLagInfo> = lag::of_group(broker, &body.group)
+        .into_iter()
+        .map(|lag| LiteLagInfo {
+            earliest_unconsumed_timestamp: lag.waits_since_ms(broker).unwrap_or(-1),
+            lag_count: lag.messages,
+            lite_topic: lag.lite_topic,
+        })
+        .collect();
     body.total_lag_count = lags.iter().map(|lag| lag.lag_count).sum();
     body.earliest_unconsumed_timestamp = -1;
-    if broker.config.get().lite_lag_latency_collect_enable {
+    let config = broker.config.get();
+    if config.lite_lag_latency_collect_enable {
         let known = lags.iter().filter(|lag| lag.earliest_unconsumed_timestamp >= 0);
         let mut longest: Vec<LiteLagInfo> = known.cloned().collect();
         longest.sort_by_key(|lag| lag.earliest_unconsumed_timestamp);
-        longest.truncate(most);
+        longest.truncate(most.min(usize::try_from(config.lite_lag_latency_top_k).unwrap_or(0)));
         let first = longest.first();
         body.earliest_unconsumed_timestamp = first.map_or(-1, |lag| lag.earliest_unconsumed_timestamp);
         body.lag_timestamp_top_k = longest;

@@ -9,6 +9,7 @@ use remoting::body::{
 };
 use remoting::header::{AckMessageRequestHeader, PopLiteMessageRequestHeader};
 
+use super::metrics::{scrape, value};
 use super::*;
 use crate::lite::service::LiteService;
 use crate::pop::handle::{ORDER_REVIVE_QUEUE, PopHandle};
@@ -481,4 +482,42 @@ fn an_acknowledged_message_never_comes_back_after_a_kill_and_the_others_come_in_
         Duration::from_millis(INVISIBLE_MS.unsigned_abs()),
     );
     assert_eq!(client.pop_lite("a", None).bodies(), [b"x-2"]);
+}
+
+#[test]
+fn the_lag_in_light_topics_is_shown_under_their_parent_where_that_is_asked_for() {
+    let [messages, ready, latency] = [
+        "rocketmq_consumer_lag_messages",
+        "rocketmq_consumer_ready_messages",
+        "rocketmq_consumer_lag_latency_milliseconds",
+    ];
+    let count = ("liteLagCountMetricsEnable", "true");
+    let time = ("liteLagLatencyMetricsEnable", "true");
+    let collect = ("liteLagLatencyCollectEnable", "true");
+    let (counted, timed) = (Some(3), Some(7_000));
+    for (settings, expected) in [
+        (&[][..], [None, None, None]),
+        (&[count], [counted, counted, None]),
+        (&[time], [None, None, None]),
+        (&[time, collect], [None, None, timed]),
+        (&[count, time, collect], [counted, counted, timed]),
+    ] {
+        let prometheus = [("metricsExporterType", "PROM"), ("brokerIP1", "127.0.0.1")];
+        let broker = broker_with_light_topics(&[&prometheus, settings].concat());
+        let client = broker.client();
+        broker.subscribe_lite("a", LiteSubscriptionAction::PartialAdd, &["x", "y"]);
+        broker.send_lite("x", "x-0");
+        broker.send_lite("y", "y-0");
+        let popped = client.pop_lite("a", None);
+        assert_eq!(popped.records().len(), 2);
+        client.ack_lite(&popped, &popped.records()[0]);
+        broker.clock.advance(Duration::from_secs(7));
+        broker.send_lite("x", "x-1");
+        broker.send_lite("x", "x-2");
+
+        let text = scrape(&broker);
+        let labels = [("consumer_group", GROUP), ("topic", TOPIC), ("is_retry", "false")];
+        let shown = [messages, ready, latency].map(|name| value(&text, name, &labels));
+        assert_eq!(shown, expected, "{settings:?}");
+    }
 }

@@ -27,7 +27,7 @@ fn report(broker: &TestBroker) -> BrokerReport {
     }
 }
 
-fn scrape(broker: &TestBroker) -> String {
+pub(super) fn scrape(broker: &TestBroker) -> String {
     let mut text = String::new();
     let mut sink = |chunk: String| {
         text.push_str(&chunk);
@@ -40,7 +40,7 @@ fn scrape(broker: &TestBroker) -> String {
 }
 
 /// The value of the series with these labels, whatever else it is labelled with.
-fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<i64> {
+pub(super) fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<i64> {
     let line = text.lines().find(|line| {
         line.split(['{', ' ']).next() == Some(name)
             && labels

@@ -1236,3 +1236,114 @@ fn what_came_back_shortly_before_a_crash_does_not_come_back_twice() {
     revival.pass(INVISIBLE_MS + 10_000);
     assert!(revival.broker.client().pop_all("g", "Orders").is_empty());
 }
+
+#[test]
+fn two_sends_of_one_unique_key_both_come_back_when_a_crash_parts_them() {
+    let mut revival = Revival::new(&[]);
+    let client = revival.broker.client();
+    for body in ["first", "second"] {
+        client.must_send(
+            "Orders",
+            &[(name::UNIQ_KEY, "7F00000100002A139C")],
+            body.as_bytes(),
+        );
+    }
+    revival.broker.settle();
+    // In the same millisecond; the second's time is up later.
+    for invisible_time in [10_000, 20_000] {
+        let header = PopMessageRequestHeader {
+            max_msg_nums: 1,
+            invisible_time,
+            ..pop_header("g", "Orders")
+        };
+        assert_eq!(client.pop(&header).len(), 1);
+    }
+    revival.persist();
+    revival.pass(15_000);
+    drop(client);
+    revival.broker.clock.advance(Duration::from_secs(10));
+    let mut revival = revival.crash();
+    revival.pass(10_000);
+    let client = revival.broker.client();
+    assert_eq!(bodies(&client.pop_all("g", "Orders")), ["first", "second"]);
+}
+
+#[test]
+fn a_group_that_a_crash_made_the_broker_forget_gets_its_messages_back() {
+    let revival = Revival::new(&[]);
+    revival.send(&["a"]);
+    let client = revival.broker.client();
+    assert_eq!(client.pop_all("g", "Orders").len(), 1);
+    drop(client);
+    revival.broker.clock.advance(Duration::from_millis(1));
+    let mut revival = revival.crash();
+    assert!(
+        !revival.broker.broker.groups.contains("g"),
+        "it was made on first use"
+    );
+    revival.pass(INVISIBLE_MS + 10_000);
+    assert_eq!(bodies(&revival.broker.client().pop_all("g", "Orders")), ["a"]);
+}
+
+#[test]
+fn what_can_be_put_back_is_put_once_while_another_message_of_its_pop_cannot() {
+    let mut revival = Revival::new(&[]);
+    let large = "x".repeat(5_000);
+    revival.send(&["a"]);
+    revival.send(&[&large]);
+    let client = revival.broker.client();
+    assert_eq!(client.pop_all("g", "Orders").len(), 2);
+    let broker = std::sync::Arc::clone(&revival.broker.broker);
+    let limit = |bytes| {
+        broker
+            .store_config
+            .update(|config| config.max_message_size = bytes);
+    };
+    limit(4_096);
+    revival.pass(INVISIBLE_MS + 5_000);
+    assert_eq!(bodies(&client.pop_all("g", "Orders")), ["a"]);
+    limit(1_048_576);
+    revival.pass(1_000);
+    assert_eq!(bodies(&client.pop_all("g", "Orders")), [large.as_str()]);
+}
+
+#[test]
+fn with_separate_retry_queues_a_message_comes_back_through_the_queue_of_its_number() {
+    let mut revival = Revival::new(&[("useSeparateRetryQueue", "true")]);
+    let client = revival.broker.client();
+    let send_to = |queue_id: i32| {
+        let header = SendMessageRequestHeader {
+            queue_id,
+            ..send_header("Orders", "")
+        };
+        let answer = client.send(header, queue_id.to_string().as_bytes());
+        assert_eq!(answer.code, response_code::SUCCESS, "{}", answer.remark);
+    };
+    send_to(1);
+    send_to(3);
+    revival.broker.settle();
+    assert_eq!(client.pop_all("g", "Orders").len(), 2);
+    revival.pass(INVISIBLE_MS + 5_000);
+    let again = client.pop_all("g", "Orders");
+    assert_eq!(bodies(&again), ["1", "3"]);
+    assert!(
+        again
+            .iter()
+            .all(|message| message.queue_id.to_string() == message.body)
+    );
+    client.must_ack("g", &again[0]);
+
+    let topics = &revival.broker.broker.topics;
+    assert_eq!(topics.get("%RETRY%g_Orders").expect("it").write_queue_nums, 4);
+    topics.put(TopicConfig::new("Orders", 6));
+    let acked = again[0].body.clone();
+    let more = |body: &str| client.must_send("Orders", &[], body.as_bytes());
+    more("after the topic has grown");
+    revival.broker.settle();
+    assert_eq!(client.pop_all("g", "Orders").len(), 1);
+    revival.pass(INVISIBLE_MS + 5_000);
+    let third = client.pop_all("g", "Orders");
+    assert_eq!(third.len(), 2, "not the acknowledged one: {acked}");
+    let config = revival.broker.broker.topics.get("%RETRY%g_Orders").expect("it");
+    assert_eq!((config.read_queue_nums, config.write_queue_nums), (6, 6));
+}

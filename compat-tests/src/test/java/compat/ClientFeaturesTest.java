@@ -29,6 +29,7 @@ import org.apache.rocketmq.remoting.protocol.ResponseCode;
 import org.apache.rocketmq.remoting.protocol.header.PullMessageRequestHeader;
 import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 import org.apache.rocketmq.remoting.protocol.subscription.CustomizedRetryPolicy;
+import org.apache.rocketmq.remoting.protocol.subscription.ExponentialRetryPolicy;
 import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicy;
 import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicyType;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
@@ -149,6 +150,22 @@ class ClientFeaturesTest extends CompatTest {
         assertSent(startProducer().send(message(topic, "failed once")));
         MessageExt again = received.awaitCount(2).get(1);
         assertEquals("3", again.getProperty(MessageConst.PROPERTY_DELAY_TIME_LEVEL));
+    }
+
+    @Test
+    void anExponentialRetryPolicyOfAGroupIsKept() throws Exception {
+        SubscriptionGroupConfig config = new SubscriptionGroupConfig();
+        config.setGroupName(unique("CG"));
+        GroupRetryPolicy policy = new GroupRetryPolicy();
+        policy.setType(GroupRetryPolicyType.EXPONENTIAL);
+        policy.setExponentialRetryPolicy(new ExponentialRetryPolicy(500, 20_000, 4));
+        config.setGroupRetryPolicy(policy);
+        config.setRetryMaxTimes(7);
+        config.setConsumeMessageOrderly(true);
+        pair().admin.createAndUpdateSubscriptionGroupConfig(pair().brokerAddr(), config);
+        SubscriptionGroupConfig kept = pair().admin.examineSubscriptionGroupConfig(pair().brokerAddr(), config.getGroupName());
+        assertEquals(config.toString(), kept.toString());
+        assertEquals(2_000, kept.getGroupRetryPolicy().getRetryPolicy().nextDelayDuration(1));
     }
 
     @Test

@@ -14,8 +14,11 @@ import java.util.stream.Collectors;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.compression.CompressionType;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
+import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.utils.NetworkUtil;
 import org.apache.rocketmq.remoting.protocol.route.QueueData;
@@ -212,5 +215,30 @@ class SendTest extends CompatTest {
         assertEquals(4, route.getReadQueueNums());
         assertEquals(6, route.getPerm());
         consume(unique("CG"), topic, "*").awaitExactly(bodies);
+    }
+
+    /** A topic says what kind of messages it is for; it is the proxy that holds producers to it. */
+    @Test
+    void theBrokerTakesMessagesOfAnyTypeIntoATopicOfOne() throws Exception {
+        DefaultMQProducer producer = startProducer();
+        for (String type : List.of("NORMAL", "FIFO", "DELAY", "TRANSACTION", "PRIORITY")) {
+            String topic = typedTopic(type);
+            assertSent(producer.send(message(topic, "plain")));
+            Message fifo = message(topic, "in order");
+            fifo.putUserProperty("shop", "one");
+            MessageAccessor.putProperty(fifo, MessageConst.PROPERTY_SHARDING_KEY, "one");
+            assertSent(producer.send(fifo));
+            Message delayed = message(topic, "delayed");
+            delayed.setDelayTimeLevel(1);
+            assertSent(producer.send(delayed));
+        }
+    }
+
+    private String typedTopic(String type) throws Exception {
+        TopicConfig config = new TopicConfig(unique("Typed"), 1, 1, 6);
+        config.setAttributes(Map.of("+message.type", type));
+        pair().admin.createAndUpdateTopicConfig(pair().brokerAddr(), config);
+        pair().awaitRoute(config.getTopicName());
+        return config.getTopicName();
     }
 }

@@ -1,5 +1,7 @@
 package compat;
 
+import com.alibaba.fastjson2.JSON;
+import com.alibaba.fastjson2.JSONObject;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Base64;
@@ -14,6 +16,9 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.remoting.RemotingClient;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+import org.apache.rocketmq.remoting.protocol.RequestCode;
 import org.apache.rocketmq.remoting.protocol.ResponseCode;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Tag;
@@ -100,6 +105,29 @@ class TimerTest extends CompatTest {
         assertNull(result.getRecallHandle());
         assertEquals(0, result.getQueueOffset());
         Await.until("the message in its own topic", () -> pair().admin.maxOffset(queue(topic, 0)) == 1);
+    }
+
+    @Test
+    void whatWaitsIsCountedForOperatorsByTopicAndInAll() throws Exception {
+        String topic = newTopic("TimerCounts", 1);
+        DefaultMQProducer producer = startProducer();
+        for (int hours = 1; hours <= 3; hours++) {
+            Message message = message(topic, "in " + hours + " hours");
+            message.setDelayTimeSec(hours * 3_600L);
+            assertSent(producer.send(message));
+        }
+        RemotingClient client = producer.getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl().getRemotingClient();
+        Await.until("the count of the topic", () -> {
+            RemotingCommand answer = client.invokeSync(pair().brokerAddr(),
+                RemotingCommand.createRequestCommand(RequestCode.GET_TIMER_METRICS, null), 15_000);
+            JSONObject counts = JSON.parseObject(new String(answer.getBody(), StandardCharsets.UTF_8)).getJSONObject("timingCount");
+            return counts.containsKey(topic) && counts.getJSONObject(topic).getLongValue("count") == 3;
+        });
+        Map<String, String> status = pair().admin.fetchBrokerRuntimeStats(pair().brokerAddr()).getTable();
+        assertTrue(Long.parseLong(status.get("timerCongestNum")) >= 3, status.get("timerCongestNum"));
+        for (String key : List.of("timerReadBehind", "timerOffsetBehind", "timerEnqueueTps", "timerDequeueTps")) {
+            assertTrue(status.containsKey(key), key);
+        }
     }
 
     @Test

@@ -3,6 +3,9 @@ package compat;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.KeyBuilder;
+import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -11,8 +14,8 @@ import org.junit.jupiter.api.Test;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-/** With {@code enablePopMessageThreshold} a group that has popped too much of a queue gets no more of it until it acknowledges. */
-class PopThresholdTest extends CompatTest {
+/** Pops under settings that are off by default. */
+class PopSettingsTest extends CompatTest {
     private static final int THRESHOLD = 40;
     private static final long INVISIBLE_MILLIS = 300_000;
 
@@ -20,9 +23,10 @@ class PopThresholdTest extends CompatTest {
 
     @BeforeAll
     static void startServers() {
-        pair = Pair.start("pop-threshold", Map.of(
+        pair = Pair.start("pop-settings", Map.of(
             "enablePopMessageThreshold", "true",
-            "popInflightMessageThreshold", String.valueOf(THRESHOLD)));
+            "popInflightMessageThreshold", String.valueOf(THRESHOLD),
+            "useSeparateRetryQueue", "true"));
     }
 
     @AfterAll
@@ -35,6 +39,7 @@ class PopThresholdTest extends CompatTest {
         return pair;
     }
 
+    /** {@code enablePopMessageThreshold}. */
     @Test
     void aQueueWithTooManyMessagesInFlightGivesNoMoreUntilSomeAreAcknowledged() throws Exception {
         String topic = newTopic("Threshold", 1);
@@ -55,5 +60,27 @@ class PopThresholdTest extends CompatTest {
         assertEquals(List.of(), client.pop(INVISIBLE_MILLIS));
         assertTrue(client.ack(inFlight.get(63)));
         assertEquals(32, client.pop(INVISIBLE_MILLIS).size());
+    }
+
+    /** {@code useSeparateRetryQueue}. */
+    @Test
+    void aMessageComesBackThroughTheRetryQueueOfItsNumber() throws Exception {
+        String topic = newTopic("SeparateRetry", 3);
+        String group = unique("SeparateRetryCG");
+        DefaultMQProducer producer = startProducer();
+        for (int queueId : new int[] {0, 2}) {
+            assertSent(producer.send(message(topic, "of queue " + queueId), queue(topic, queueId)));
+        }
+        PopClient client = new PopClient(pair(), startPuller(), group, topic);
+        PopTest.popAll(client, 2_000, 2);
+
+        for (MessageExt again : PopTest.popAll(client, INVISIBLE_MILLIS, 2)) {
+            assertEquals("of queue " + again.getQueueId(), body(again));
+            assertEquals(1, again.getReconsumeTimes());
+            assertTrue(client.ack(again));
+        }
+        String retryTopic = KeyBuilder.buildPopRetryTopicV1(topic, group);
+        TopicConfig config = pair().admin.examineTopicConfig(pair().brokerAddr(), retryTopic);
+        assertEquals("3 3", config.getReadQueueNums() + " " + config.getWriteQueueNums());
     }
 }
