@@ -191,13 +191,14 @@ impl Store {
         Duration::from_millis(self.options.config.get().flush_interval_consume_queue.max(1))
     }
 
-    /// Flushes everything that dispatch has built, and says so in the checkpoint.
+    /// Flushes everything that dispatch has built, and says so in the checkpoint. Of a log that has failed the queues' files get
+    /// no more entries: the checkpoint says what it said before.
     pub(crate) fn flush_derived(&self) -> std::io::Result<()> {
         // Taken before the flush: what is dispatched meanwhile may not be covered by it.
         let (last, dispatched) = self.dispatching.so_far();
         // A log that has failed says so elsewhere.
         let is_log_on_disk = |(at, _): &(u64, i64)| self.log.flushed() > *at || self.flush().is_ok();
-        let everything = last.filter(is_log_on_disk).map_or(0, |(at, _)| at);
+        let last = last.filter(is_log_on_disk);
         self.extend_queues_reach()?;
         if !is_planted(PlantedBug::SkipQueueFlush) {
             self.derived.queues.flush(dispatched)?;
@@ -215,7 +216,8 @@ impl Store {
             self.checkpoint.set(CheckpointField::IndexFile, indexed.file);
             self.checkpoint
                 .set(CheckpointField::IndexEntries, indexed.entries.into());
-            self.checkpoint.set(CheckpointField::EverythingOnDisk, everything);
+            self.checkpoint
+                .set(CheckpointField::EverythingOnDisk, physical_offset);
         }
         Ok(())
     }

@@ -345,7 +345,10 @@ impl Recovery<'_> {
         }
         let start = if dispatched > 0 {
             self.newest_file_before(dispatched)
-        } else if self.checkpoint.get(CheckpointField::LogicsMsgTimestamp) > 0 {
+        } else if self.checkpoint.get(CheckpointField::LogicsMsgTimestamp) > 0
+            && self.checkpoint.get(CheckpointField::QueuesReach) == 0
+        {
+            // An older broker's, which has no offset. Ours has none for the log's first record.
             self.newest_file_by_time()
         } else {
             // Nobody ever said that anything derived is on disk.

@@ -72,6 +72,55 @@ fn queue_pages_that_never_reached_the_disk_are_built_anew() {
     }
 }
 
+/// Entries stay out of the files while their records are not on the disk: the checkpoint must not say that they are in them.
+#[test]
+fn a_log_that_cannot_be_flushed_leaves_no_checkpoint_beyond_the_queues() {
+    let bench = Bench::small();
+    let store = bench.open();
+    for number in 0..MESSAGES {
+        let body = format!("{number:03}");
+        store.put(&message("T", 0, "", body.as_bytes())).unwrap();
+        if number == 10 {
+            dispatch(&store, &bench);
+            flush_all(&store, &bench);
+        }
+    }
+    dispatch(&store, &bench);
+    let log_files = files(&bench.root().join("commitlog")).len();
+    assert_eq!(log_files, 3);
+    let mut ticks = store.ticks();
+    bench.disk.faults().fails_flush.store(true, Ordering::SeqCst);
+    let _ = ticks.flush_queues.tick(bench.clock.now(), true);
+    bench.disk.faults().fails_flush.store(false, Ordering::SeqCst);
+    drop((store, ticks));
+    let store = bench.open();
+    assert_eq!(bodies(&store, "T", 0), all());
+}
+
+/// Its offset is zero, as where a checkpoint has none.
+#[test]
+fn a_checkpoint_at_the_first_record_has_everything_else_built_anew() {
+    let bench = Bench::with(|config| {
+        config.mapped_file_size_commit_log = 4096;
+        config.commit_log_recover_max_num = 1;
+    });
+    let store = bench.open();
+    for number in 0..MESSAGES {
+        let body = format!("{number:03}");
+        bench.advance_ms(1);
+        store.put(&message("T", 0, "", body.as_bytes())).unwrap();
+        if number == 0 {
+            dispatch(&store, &bench);
+            flush_all(&store, &bench);
+        }
+    }
+    dispatch(&store, &bench);
+    drop(store);
+    without_note(&bench);
+    let store = bench.open();
+    assert_eq!(bodies(&store, "T", 0), all());
+}
+
 /// A store whose checkpoint has 31 messages, and whose queue has 13 files.
 fn crashed_after_a_checkpoint() -> Bench {
     let bench = Bench::small();
