@@ -187,7 +187,9 @@ impl Model {
             let queue = queue_of(topic);
             let known = lites.groups.get(group.name);
             let known = known.and_then(|orders| orders.queues.get(&queue));
-            let is_free = known.is_none_or(|known| known.gives(None, lites.looked_ms) == Gives::Yes);
+            // It may have become visible in the millisecond of the look, and after it.
+            let before_ms = lites.looked_ms - 1;
+            let is_free = known.is_none_or(|known| known.gives(None, before_ms) == Gives::Yes);
             is_free && self.next_of_lite(group, &queue).next().is_some()
         };
         let missed = topics.iter().find(is_there).copied();
