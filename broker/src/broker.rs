@@ -235,7 +235,7 @@ impl Broker {
             request_modes: registries.request_modes,
             queue_locks: Arc::new(QueueLocks::new()),
             broadcast_offsets: BroadcastOffsets::new(),
-            cold_data: ColdData::new(),
+            cold_data: ColdData::of(&config.get(), clock.wall_ms()),
             topic_routes: TopicRoutes::new(Arc::clone(&config), Arc::clone(&clock)),
             config,
             store_config,

@@ -19,6 +19,7 @@
 pub mod broker;
 pub mod clients;
 pub mod cold_data;
+pub mod cold_strategy;
 pub mod config;
 pub mod delay;
 pub mod filter;

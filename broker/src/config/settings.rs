@@ -591,11 +591,6 @@ impl Settings {
                 "set namesrvAddr",
             ),
             (
-                self.broker.cold_ctr_strategy_enable,
-                "coldCtrStrategyEnable",
-                "thresholds of cold reads do not adapt",
-            ),
-            (
                 self.broker.enable_calc_filter_bit_map,
                 "enableCalcFilterBitMap",
                 "filters are evaluated when messages are pulled",

@@ -9,7 +9,6 @@ use remoting::request::Refusal;
 use store::QueueOffset;
 
 use crate::broker::Broker;
-use crate::cold_data::Thresholds;
 use crate::processor::pull_checks::PullRequest;
 
 /// How a pull of old messages is slowed down.
@@ -26,22 +25,11 @@ pub(crate) enum Slowdown {
 /// How long a pull consumer waits, in ms.
 pub(crate) const WAIT_MS: i64 = 1_000;
 
-/// The thresholds of the configuration.
-pub(crate) fn thresholds(broker: &Broker) -> Thresholds {
-    let config = broker.config.get();
-    Thresholds {
-        group: config.cg_cold_read_threshold,
-        all: config.global_cold_read_threshold,
-    }
-}
-
 /// Whether this pull must be slower; a push consumer, whose client asks again by itself, is refused.
 pub(crate) fn slowdown(broker: &Broker, request: &PullRequest<'_>, topic: &str) -> Result<Slowdown, Refusal> {
     let group = &request.header.consumer_group;
     if !is_controlled(broker, group)
-        || !broker
-            .cold_data
-            .is_over(group, thresholds(broker), broker.clock.wall_ms())
+        || !broker.cold_data.is_over(group, broker.clock.wall_ms())
         || !is_cold(
             broker,
             topic,

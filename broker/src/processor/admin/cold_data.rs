@@ -9,7 +9,6 @@ use super::invalid_parameter;
 use crate::broker::Broker;
 use crate::cold_data::MAX_GROUPS;
 use crate::processor::json::to_body;
-use crate::processor::pull_cold::thresholds;
 
 /// UPDATE_COLD_DATA_FLOW_CTR_CONFIG: groups and their thresholds, as properties text. What is no number is passed over.
 pub(crate) fn set_thresholds(broker: &Broker, request: Request<'_, NoHeader>) -> Handled {
@@ -34,7 +33,7 @@ pub(crate) fn remove_threshold(broker: &Broker, request: Request<'_, NoHeader>) 
 
 /// GET_COLD_DATA_FLOW_CTR_INFO: who reads old messages, and who may.
 pub(crate) fn info(broker: &Broker, _request: Request<'_, NoHeader>) -> Handled {
-    let info = broker.cold_data.info(thresholds(broker), broker.clock.wall_ms());
+    let info = broker.cold_data.info(broker.clock.wall_ms());
     Ok(Response::success().body(to_body(&info)?).into())
 }
 

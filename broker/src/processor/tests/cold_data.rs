@@ -107,6 +107,26 @@ fn an_operator_sets_the_threshold_of_a_group_and_takes_it_back() {
 }
 
 #[test]
+fn a_group_may_read_more_while_all_together_read_little() {
+    let broker = broker_with_old_messages(&[
+        ("coldCtrStrategyEnable", "true"),
+        ("usePIDColdCtrStrategy", "false"),
+    ]);
+    let client = broker.client();
+    let pull = PullMessageRequestHeader {
+        sys_flag: SUBSCRIPTION,
+        subscription: Some("*".into()),
+        ..pull_header("g", "Orders", 0, 0)
+    };
+    assert_eq!(client.pull(&pull).bodies().len(), 5);
+    broker.clock.advance(Duration::from_secs(5));
+    let shown = info(&broker);
+    assert!(shown.contains(r#""configTable":{"g||adaptive":150}"#), "{shown}");
+    broker.clock.advance(Duration::from_secs(60));
+    assert!(info(&broker).contains(r#""configTable":{}"#));
+}
+
+#[test]
 fn without_control_nothing_is_counted() {
     let broker = broker_with_old_messages(&[("coldDataFlowControlEnable", "false")]);
     let pull = PullMessageRequestHeader {
