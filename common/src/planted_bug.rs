@@ -55,11 +55,13 @@ pub enum PlantedBug {
     LoseLiteEvents,
     /// Nobody is told when a batch of a light topic is visible again.
     ForgetLiteBatch,
+    /// A member of a broadcasting group counts as having what it is just being given.
+    CountBroadcastEarly,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 24] = [
+    pub const ALL: [PlantedBug; 25] = [
         PlantedBug::SkipLogFlush,
         PlantedBug::SkipQueueFlush,
         PlantedBug::PublishBeforeCopy,
@@ -84,6 +86,7 @@ impl PlantedBug {
         PlantedBug::ForgetParkedLitePop,
         PlantedBug::LoseLiteEvents,
         PlantedBug::ForgetLiteBatch,
+        PlantedBug::CountBroadcastEarly,
     ];
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Reference: `PullMessageProcessor.queryBroadcastPullInitOffset`, `updateBroadcastPulledOffset`.
 
+use common::planted_bug::{PlantedBug, is_planted};
 use remoting::body::client::{ConsumeType, MessageModel};
 use remoting::codes::response_code;
 use store::QueueOffset;
@@ -65,6 +66,7 @@ impl BroadcastPuller {
         let header = &request.header;
         let offset = match code {
             response_code::PULL_OFFSET_MOVED => next_offset,
+            response_code::SUCCESS if is_planted(PlantedBug::CountBroadcastEarly) => next_offset,
             _ => header.queue_offset,
         };
         broker.broadcast_offsets.update(

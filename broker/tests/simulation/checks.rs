@@ -1,5 +1,6 @@
 //! What is looked at after each step, after each restart, and at the end.
 
+pub mod broadcast;
 pub mod lite;
 pub mod orders;
 pub mod pops;
@@ -15,9 +16,10 @@ use remoting::header::QueryConsumerOffsetRequestHeader;
 use remoting::request::OutgoingRequest;
 use store::{QueueEntry, QueueOffset};
 
+use crate::model::broadcast::NEWS;
 use crate::model::light::is_light;
 use crate::model::{Logged, Model, ParkedPull, Queue, Unanswered, Wanted};
-use crate::world::{Answer, CONNECTIONS, ROOT, World};
+use crate::world::{ALL_CONNECTIONS, Answer, ROOT, World};
 use crate::{Violation, ensure, replay};
 
 /// Magic number of the end of a file. Reference: CommitLog.BLANK_MAGIC_CODE
@@ -235,7 +237,7 @@ pub fn settle_connections(world: &mut World) -> Result<(), Violation> {
 /// Whether there was anything to do.
 fn settle_once(world: &mut World) -> Result<bool, Violation> {
     let mut has_settled = false;
-    for connection in 0..CONNECTIONS {
+    for connection in 0..ALL_CONNECTIONS {
         let handle = std::sync::Arc::clone(&world.running().connections[connection]);
         for frame in handle.take_sent() {
             match frame.is_response() {
@@ -252,6 +254,10 @@ fn settle_once(world: &mut World) -> Result<bool, Violation> {
             }
             if let Some(poll) = lite::take_parked(&mut world.model, connection, opaque) {
                 lite::resume(world, poll, &call)?;
+                continue;
+            }
+            if let Some(pull) = broadcast::take_parked(&mut world.model, connection, opaque) {
+                broadcast::resume(world, pull, &call)?;
                 continue;
             }
             let mine = |pull: &ParkedPull| pull.connection == connection && pull.opaque == opaque;
@@ -277,6 +283,9 @@ pub fn take_late_answer(world: &mut World, connection: usize, answer: Answer) ->
         let pull = world.model.parked.remove(index);
         return is_pull_right(&world.model, &pull, &answer);
     }
+    if let Some(pull) = broadcast::take_parked(&mut world.model, connection, answer.opaque) {
+        return broadcast::take_answer(world, pull, Some(&answer));
+    }
     let Some(waited) = world.model.unanswered.remove(&(connection, answer.opaque)) else {
         return Err(format!("answer {} {} to nobody", answer.code, answer.remark));
     };
@@ -291,7 +300,7 @@ pub fn take_late_answer(world: &mut World, connection: usize, answer: Answer) ->
 
 fn nobody_is_forgotten(world: &World) -> Result<(), Violation> {
     let model = &world.model;
-    for pull in &model.parked {
+    for pull in model.waiting_pulls() {
         if let Some(record) = matching(model, pull).next() {
             return Err(format!(
                 "pull {} waits for {:?} at {} and was not told of offset {:?}",
@@ -308,7 +317,11 @@ fn nobody_is_forgotten(world: &World) -> Result<(), Violation> {
 /// After the expiry of pulls has run.
 pub fn no_pull_is_overdue(world: &World) -> Result<(), Violation> {
     let now_ms = common::clock::Clock::wall_ms(&*world.clock);
-    match world.model.parked.iter().find(|pull| pull.deadline_ms <= now_ms) {
+    match world
+        .model
+        .waiting_pulls()
+        .find(|pull| pull.deadline_ms <= now_ms)
+    {
         Some(pull) => Err(format!("pull {} still waits, its time is up", pull.opaque)),
         None => Ok(()),
     }
@@ -397,7 +410,7 @@ pub fn is_pull_right(model: &Model, pull: &ParkedPull, answer: &Answer) -> Resul
                 .topics
                 .get(&pull.queue.0)
                 .is_some_and(|queues| pull.queue.1 < *queues);
-            let exists = exists || is_light(&pull.queue);
+            let exists = exists || is_light(&pull.queue) || pull.queue.0 == NEWS;
             ensure!(!exists, "{what}: {}", answer.remark);
         }
     }
@@ -684,7 +697,9 @@ fn ends_of(model: &Model, passes: impl Fn(&Logged) -> bool) -> BTreeMap<Queue, u
 
 fn adopt_state(world: &mut World) {
     let state = world.store().state();
+    let now_ms = world.now_ms();
     let model = &mut world.model;
+    model.pops.started_ms = now_ms;
     model.flushed = state.flushed.0;
     model.dispatched = state.dispatched.0;
     model.resets.extend(std::mem::take(&mut model.told_resets));
@@ -693,6 +708,7 @@ fn adopt_state(world: &mut World) {
     model.parked.clear();
     model.pops.parked.clear();
     model.lites.begin();
+    model.broadcasts.begin(&model.next_offsets);
 }
 
 /// Compares everything derived with a replay of the log.

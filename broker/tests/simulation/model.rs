@@ -1,5 +1,6 @@
 //! What must be there: everything the world asked for and was told, in the simplest form.
 
+pub mod broadcast;
 pub mod filters;
 pub mod light;
 pub mod lite;
@@ -218,11 +219,18 @@ pub struct Model {
     pub pops: pops::Pops,
     pub orders: orders::Orders,
     pub lites: lite::Lites,
+    pub broadcasts: broadcast::Broadcasts,
     /// Messages that their producers may send again.
     pub repeatable: Vec<repeats::Repeatable>,
 }
 
 impl Model {
+    /// Every pull that waits.
+    pub fn waiting_pulls(&self) -> impl Iterator<Item = &ParkedPull> {
+        let of_members = self.broadcasts.parked.iter().map(|pull| &pull.pull);
+        self.parked.iter().chain(of_members)
+    }
+
     /// Whether the record belongs to a topic that was deleted after it.
     pub fn is_deleted(&self, record: &Logged) -> bool {
         self.deleted

@@ -28,6 +28,7 @@ use store::sim_disk::{Faults, SimDisk};
 
 use crate::Violation;
 use crate::model::Model;
+use crate::model::broadcast::{CLIENTS, FORGOTTEN_S, ONLINE_FORGOTTEN_S, SILENT_MS};
 use crate::model::lite::Lites;
 
 /// When the world begins.
@@ -40,6 +41,8 @@ pub const INDEX_SLOTS: usize = 8;
 const ONEWAY: i32 = 2;
 /// Clients of the broker.
 pub const CONNECTIONS: usize = 3;
+/// And those of broadcasting clients.
+pub const ALL_CONNECTIONS: usize = CONNECTIONS + CLIENTS.len();
 
 /// Everything there is.
 pub struct World {
@@ -196,6 +199,9 @@ impl World {
         let keys = vec![
             ("duplicateSendWindowMs", repeat_window_ms.max(0).to_string()),
             ("maxClientEventCount", events_of_a_client.to_string()),
+            ("broadcastOffsetExpireSecond", FORGOTTEN_S.to_string()),
+            ("broadcastOffsetExpireMaxSecond", ONLINE_FORGOTTEN_S.to_string()),
+            ("channelExpiredTimeout", SILENT_MS.to_string()),
             ("enablePropertyFilter", "true".to_owned()),
             ("enableLmq", "true".to_owned()),
             ("enableMultiDispatch", "true".to_owned()),
@@ -301,9 +307,7 @@ impl World {
         let broker = Broker::open(configuration, identity, disk, self.clock.clone())
             .map_err(|error| format!("the broker does not start: {error:#}"))?;
         let ticks = BrokerTicks::of(&broker).map_err(|error| format!("no services: {error:#}"))?;
-        let connections = (0..CONNECTIONS)
-            .map(|number| Connection::detached(SocketAddr::from(([127, 0, 0, 1], 40_000 + number as u16))))
-            .collect();
+        let connections = (0..ALL_CONNECTIONS).map(new_connection).collect();
         self.running = Some(Running {
             broker,
             ticks,
@@ -312,6 +316,12 @@ impl World {
         (self.offsets_due, self.delays_due) = (Duration::ZERO, Duration::ZERO);
         self.dues_are_latest = false;
         Ok(())
+    }
+
+    /// A client whose connection is gone has a new one.
+    pub fn reconnect(&mut self, connection: usize) {
+        let running = self.running.as_mut().expect("the broker runs");
+        running.connections[connection] = new_connection(connection);
     }
 
     /// Lets go of the broker without another word.
@@ -423,6 +433,10 @@ impl World {
     pub fn monotonic(&self) -> Duration {
         self.clock.monotonic()
     }
+}
+
+fn new_connection(number: usize) -> Arc<Connection> {
+    Connection::detached(SocketAddr::from(([127, 0, 0, 1], 40_000 + number as u16)))
 }
 
 fn answer(opaque: i32, handled: Handled) -> Option<Answer> {

@@ -154,6 +154,8 @@ pub struct Pops {
     /// What consumers hold, in the order they got it.
     pub held: Vec<Held>,
     pub parked: Vec<Poll>,
+    /// When the broker started.
+    pub started_ms: i64,
     /// Groups of whose notifications one was answered since there is something in the topic.
     pub noticed: BTreeSet<(&'static str, String)>,
 }
@@ -404,6 +406,18 @@ impl Model {
             && !handout.is_orphan
             && handout.message_at >= self.log_min
             && self.is_there(handout.message_at)
+            && !self.may_count_as_back(handout)
+    }
+
+    /// Whether its message came back before its consumer asked for more time: of what was due before its start the broker
+    /// knows by the copies in the log that it came back, not for whom.
+    fn may_count_as_back(&self, handout: &Handout) -> bool {
+        let is_back = |other: &Handout| {
+            other.copy_at.is_some()
+                && other.key.group == handout.key.group
+                && other.message_at == handout.message_at
+        };
+        handout.takes_over && handout.due_ms <= self.pops.started_ms && self.pops.handouts.iter().any(is_back)
     }
 
     /// Everything that is due by `until_ms` is decided: what was not acknowledged is there again.

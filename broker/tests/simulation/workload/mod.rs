@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `sends` | messages come in |
 //! | `pipelines` | many requests of several connections come at once |
+//! | `broadcast` | members of broadcasting groups pull, by themselves and through a proxy |
 //! | `consumers` | pulls, commits, resets |
 //! | `transactions` | half messages and their ends |
 //! | `repeats` | producers send again what was stored |
@@ -20,6 +21,7 @@
 //! An operation asks something of the world, takes what came of it into the model, and ends with
 //! [`checks::after_step`]. A new one is a function and a row in [`OPERATIONS`].
 
+mod broadcast;
 mod consumers;
 mod faults;
 mod light;
@@ -44,6 +46,7 @@ use remoting::request::OutgoingRequest;
 
 use crate::checks::{self, Expect};
 use crate::model::Queue;
+use crate::model::broadcast::BROADCASTERS;
 use crate::model::light::LIGHT_GROUPS;
 use crate::model::orders::ORDERED;
 use crate::model::pops::POPPERS;
@@ -73,6 +76,8 @@ const OPERATIONS: &[Operation] = &[
     (40, lite::ack),
     (10, lite::change_invisible_time),
     (90, lite::work),
+    (40, broadcast::pull),
+    (70, broadcast::work),
     (80, transactions::send_half),
     (120, transactions::end),
     (120, pops::pop),
@@ -125,6 +130,7 @@ fn prepare(world: &mut World) -> Result<(), Violation> {
         .chain(poppers)
         .chain([ORDERED])
         .chain(LIGHT_GROUPS)
+        .chain(BROADCASTERS)
     {
         let body =
             fastjson::to_vec(&SubscriptionGroupConfig::new(group)).map_err(|error| error.to_string())?;
@@ -136,6 +142,7 @@ fn prepare(world: &mut World) -> Result<(), Violation> {
     }
     light::create_topic(world)?;
     lite::prepare(world)?;
+    broadcast::prepare(world)?;
     checks::after_step(world, &nothing(), None)
 }
 
@@ -174,6 +181,7 @@ fn finish(world: &mut World) -> Result<(), Violation> {
     pops::all_consumed(world)?;
     orders::all_consumed(world)?;
     lite::all_consumed(world)?;
+    broadcast::all_read(world)?;
     checks::everything(world)?;
     services::catch_up(world)?;
     stops::restart(world)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::consumers::offsets_are_durable;
-use super::nothing;
+use super::{broadcast, nothing};
 use crate::checks::{self, Expect};
 use crate::world::{TICKS, Tick, World};
 use crate::{Violation, ensure};
@@ -29,6 +29,9 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
     if tick == Tick::Lite && !stopping {
         world.model.lites.looked_ms = world.now_ms();
         checks::lite::subscriptions_are_known(world)?;
+    }
+    if tick == Tick::ClientExpiry {
+        broadcast::take_look(world)?;
     }
     let expect = match tick {
         Tick::Delay => Expect::Deliveries,

@@ -17,7 +17,8 @@ pub fn restart(world: &mut World) -> Result<(), Violation> {
     ensure!(
         world.model.parked.is_empty()
             && world.model.pops.parked.is_empty()
-            && world.model.lites.parked.is_empty(),
+            && world.model.lites.parked.is_empty()
+            && world.model.broadcasts.parked.is_empty(),
         "a parked request was not answered at the stop"
     );
     for tick in TICKS.iter().rev() {
