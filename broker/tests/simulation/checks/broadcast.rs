@@ -69,8 +69,11 @@ pub fn take_answer(world: &mut World, pull: MemberPull, answer: Option<&Answer>)
     let key = (pull.member, pull.pull.queue.clone());
     let place = model.broadcasts.places.entry(key).or_default();
     place.has = place.has.max(asked);
-    if !pull.is_lost {
+    // Where the broker sends it, it stays, though the answer is lost.
+    if is_sent || !pull.is_lost {
         place.has = place.has.max(next);
+    }
+    if !pull.is_lost {
         match pull.by_proxy {
             true => place.of_proxy = Some(next),
             false => place.own = next,
