@@ -54,6 +54,20 @@ fn zero(path: &PathBuf) {
     fs::write(path, vec![0; length as usize]).unwrap();
 }
 
+/// Puts all messages, one a millisecond; the checkpoint is moved behind the one of this number.
+fn put_all(store: &Arc<Store>, bench: &Bench, checkpoint_at: usize) {
+    for number in 0..MESSAGES {
+        let body = format!("{number:03}");
+        bench.advance_ms(1);
+        store.put(&message("T", 0, "", body.as_bytes())).unwrap();
+        if number == checkpoint_at {
+            dispatch(store, bench);
+            flush_all(store, bench);
+        }
+    }
+    dispatch(store, bench);
+}
+
 fn all() -> Vec<String> {
     (0..MESSAGES).map(|number| format!("{number:03}")).collect()
 }
@@ -77,15 +91,7 @@ fn queue_pages_that_never_reached_the_disk_are_built_anew() {
 fn a_log_that_cannot_be_flushed_leaves_no_checkpoint_beyond_the_queues() {
     let bench = Bench::small();
     let store = bench.open();
-    for number in 0..MESSAGES {
-        let body = format!("{number:03}");
-        store.put(&message("T", 0, "", body.as_bytes())).unwrap();
-        if number == 10 {
-            dispatch(&store, &bench);
-            flush_all(&store, &bench);
-        }
-    }
-    dispatch(&store, &bench);
+    put_all(&store, &bench, 10);
     let log_files = files(&bench.root().join("commitlog")).len();
     assert_eq!(log_files, 3);
     let mut ticks = store.ticks();
@@ -105,16 +111,7 @@ fn a_checkpoint_at_the_first_record_has_everything_else_built_anew() {
         config.commit_log_recover_max_num = 1;
     });
     let store = bench.open();
-    for number in 0..MESSAGES {
-        let body = format!("{number:03}");
-        bench.advance_ms(1);
-        store.put(&message("T", 0, "", body.as_bytes())).unwrap();
-        if number == 0 {
-            dispatch(&store, &bench);
-            flush_all(&store, &bench);
-        }
-    }
-    dispatch(&store, &bench);
+    put_all(&store, &bench, 0);
     drop(store);
     without_note(&bench);
     let store = bench.open();
@@ -125,15 +122,7 @@ fn a_checkpoint_at_the_first_record_has_everything_else_built_anew() {
 fn crashed_after_a_checkpoint() -> Bench {
     let bench = Bench::small();
     let store = bench.open();
-    for number in 0..MESSAGES {
-        let body = format!("{number:03}");
-        store.put(&message("T", 0, "", body.as_bytes())).unwrap();
-        if number == 30 {
-            dispatch(&store, &bench);
-            flush_all(&store, &bench);
-        }
-    }
-    dispatch(&store, &bench);
+    put_all(&store, &bench, 30);
     write_queues(&store, &bench);
     drop(store);
     assert_eq!(queue_files(&bench).len(), 13);

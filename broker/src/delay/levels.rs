@@ -182,6 +182,7 @@ impl Level {
             // A clock set back must not make the retry wait for hours.
             return Waits::Until(retry_at_ms.min(now_ms + RETRY_AFTER_MS));
         }
+        // Asked before: what comes meanwhile is no entry that cannot be read.
         let bounds = store.queue_bounds(names::SCHEDULE_TOPIC, self.level - 1);
         let entries = store.queue_entries(
             names::SCHEDULE_TOPIC,

@@ -41,6 +41,15 @@ fn info(broker: &TestBroker) -> String {
     String::from_utf8(answer.body.to_vec()).expect("text")
 }
 
+/// With the subscription in the request, as pull consumers send it.
+fn pull_from_the_beginning() -> PullMessageRequestHeader<'static> {
+    PullMessageRequestHeader {
+        sys_flag: SUBSCRIPTION,
+        subscription: Some("*".into()),
+        ..pull_header("g", "Orders", 0, 0)
+    }
+}
+
 #[test]
 fn a_push_consumer_that_read_too_much_is_told_to_come_later() {
     let broker = broker_with_old_messages(&[]);
@@ -72,11 +81,7 @@ fn a_push_consumer_that_read_too_much_is_told_to_come_later() {
 fn a_pull_consumer_that_read_too_much_waits_and_gets_one_message() {
     let broker = broker_with_old_messages(&[]);
     let client = broker.client();
-    let pull = PullMessageRequestHeader {
-        sys_flag: SUBSCRIPTION,
-        subscription: Some("*".into()),
-        ..pull_header("g", "Orders", 0, 0)
-    };
+    let pull = pull_from_the_beginning();
     assert_eq!(client.pull(&pull).bodies().len(), 5);
     let request = OutgoingRequest::new(request_code::PULL_MESSAGE).header(&pull);
     assert!(client.try_call(request).is_none());
@@ -113,11 +118,7 @@ fn a_group_may_read_more_while_all_together_read_little() {
         ("usePIDColdCtrStrategy", "false"),
     ]);
     let client = broker.client();
-    let pull = PullMessageRequestHeader {
-        sys_flag: SUBSCRIPTION,
-        subscription: Some("*".into()),
-        ..pull_header("g", "Orders", 0, 0)
-    };
+    let pull = pull_from_the_beginning();
     assert_eq!(client.pull(&pull).bodies().len(), 5);
     broker.clock.advance(Duration::from_secs(5));
     let shown = info(&broker);
@@ -129,11 +130,7 @@ fn a_group_may_read_more_while_all_together_read_little() {
 #[test]
 fn without_control_nothing_is_counted() {
     let broker = broker_with_old_messages(&[("coldDataFlowControlEnable", "false")]);
-    let pull = PullMessageRequestHeader {
-        sys_flag: SUBSCRIPTION,
-        subscription: Some("*".into()),
-        ..pull_header("g", "Orders", 0, 0)
-    };
+    let pull = pull_from_the_beginning();
     for _ in 0..2 {
         assert_eq!(broker.client().pull(&pull).bodies().len(), 5);
     }

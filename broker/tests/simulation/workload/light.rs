@@ -1,10 +1,9 @@
 //! Messages that are in several light queues at once, and their consumers.
 
 use common::message::properties::name;
-use common::names::SCHEDULE_TOPIC;
 
 use super::consumers::{commit_in, pull_of};
-use super::sends::{finish_send, new_properties, text_of};
+use super::sends::{delay_one_in, finish_send, new_properties, text_of};
 use super::topics;
 use crate::Violation;
 use crate::model::light::{LIGHT_GROUPS, LIGHT_QUEUES, LIGHT_TOPIC};
@@ -33,13 +32,7 @@ pub fn send(world: &mut World) -> Result<(), Violation> {
         body: body.clone(),
         properties: pairs.clone(),
     };
-    if world.below(5) == 0 {
-        // It is in its queues when it is delivered.
-        let level = 1 + world.below(3);
-        pairs.push((name::DELAY, level.to_string()));
-        wanted.queue = (SCHEDULE_TOPIC.to_owned(), level - 1);
-        wanted.properties.push((name::REAL_TOPIC, LIGHT_TOPIC.to_owned()));
-    }
+    delay_one_in(world, 5, &mut pairs, &mut wanted);
     let request = send_request(
         (LIGHT_TOPIC, queue_id),
         &text_of(&pairs),

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::message::properties::name;
-use common::names::SCHEDULE_TOPIC;
 use remoting::body::{
     LiteSubscriptionAction, LiteSubscriptionCtlRequestBody, LiteSubscriptionDto, OffsetOption,
     OffsetOptionType, SubscriptionGroupConfig, fastjson,
@@ -15,7 +14,7 @@ use remoting::header::{AckMessageRequestHeader, CreateTopicRequestHeader, PopLit
 use remoting::request::OutgoingRequest;
 
 use super::pops::random_held;
-use super::sends::{finish_send, new_properties, text_of};
+use super::sends::{delay_one_in, finish_send, new_properties, text_of};
 use super::services::run_tick;
 use super::{connection, must_succeed, note_answer, nothing};
 use crate::checks::{self, lite as check};
@@ -116,13 +115,7 @@ pub fn send(world: &mut World) -> Result<(), Violation> {
         body: body.clone(),
         properties: pairs.clone(),
     };
-    if world.below(8) == 0 {
-        // It is in its light topic when it is delivered.
-        let level = 1 + world.below(3);
-        pairs.push((name::DELAY, level.to_string()));
-        wanted.queue = (SCHEDULE_TOPIC.to_owned(), level - 1);
-        wanted.properties.push((name::REAL_TOPIC, PARENT.to_owned()));
-    }
+    delay_one_in(world, 8, &mut pairs, &mut wanted);
     let request = send_request((PARENT, queue_id), &text_of(&pairs), body, false, world.now_ms());
     finish_send(
         world,

@@ -85,6 +85,17 @@ pub fn send_batch(world: &mut World) -> Result<(), Violation> {
     }
 }
 
+/// One message in so many is in its queues only when it is delivered, at one of the first levels.
+pub fn delay_one_in(world: &World, many: i32, pairs: &mut Vec<(&'static str, String)>, wanted: &mut Wanted) {
+    if world.below(many) == 0 {
+        let level = 1 + world.below(3);
+        pairs.push((name::DELAY, level.to_string()));
+        let queue = (SCHEDULE_TOPIC.to_owned(), level - 1);
+        let (topic, _) = std::mem::replace(&mut wanted.queue, queue);
+        wanted.properties.push((name::REAL_TOPIC, topic));
+    }
+}
+
 pub fn new_send(world: &mut World, queue: &Queue) -> NewSend {
     let body = world.new_body();
     let mut pairs = new_properties(world);

@@ -2,6 +2,7 @@ package compat;
 
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
@@ -11,9 +12,14 @@ import org.apache.rocketmq.client.consumer.PopCallback;
 import org.apache.rocketmq.client.consumer.PopResult;
 import org.apache.rocketmq.client.consumer.PopStatus;
 import org.apache.rocketmq.client.impl.MQClientAPIImpl;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.lite.LiteSubscriptionAction;
 import org.apache.rocketmq.common.lite.LiteSubscriptionDTO;
 import org.apache.rocketmq.common.lite.OffsetOption;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
+import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 import org.apache.rocketmq.remoting.protocol.RequestCode;
@@ -22,6 +28,7 @@ import org.apache.rocketmq.remoting.protocol.header.AckMessageRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.ChangeInvisibleTimeRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.LiteSubscriptionCtlRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.PopLiteMessageRequestHeader;
+import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 
 /** A consumer of light topics as the proxy is one, by the requests that the stock client has for it. */
 final class LiteClient {
@@ -39,6 +46,33 @@ final class LiteClient {
         this.clientId = clientId;
         this.group = group;
         this.topic = topic;
+    }
+
+    /** Makes the parent topic, and the group bound to it with these attributes, names and values in turn. */
+    void createTopicAndGroup(String... attributes) throws Exception {
+        TopicConfig config = new TopicConfig(topic, 1, 1, 6);
+        config.setAttributes(Map.of("+message.type", "LITE"));
+        pair.admin.createAndUpdateTopicConfig(pair.brokerAddr(), config);
+        pair.awaitRoute(topic);
+        SubscriptionGroupConfig bound = new SubscriptionGroupConfig();
+        bound.setGroupName(group);
+        bound.getAttributes().put("+lite.bind.topic", topic);
+        for (int i = 0; i < attributes.length; i += 2) {
+            bound.getAttributes().put("+" + attributes[i], attributes[i + 1]);
+        }
+        pair.admin.createAndUpdateSubscriptionGroupConfig(pair.brokerAddr(), bound);
+    }
+
+    /** Sends to the light topic before the dash, as the message of the number behind it, until clients can pop it. */
+    static void send(Pair pair, DefaultMQProducer producer, String topic, String body) throws Exception {
+        String liteTopic = body.substring(0, body.indexOf('-'));
+        int offset = Integer.parseInt(body.substring(body.indexOf('-') + 1));
+        Message message = CompatTest.message(topic, body);
+        MessageAccessor.putProperty(message, MessageConst.PROPERTY_LITE_TOPIC, liteTopic);
+        CompatTest.assertSent(producer.send(message));
+        // A send is acknowledged before its queue has it, and a pop in between would leave it for the next batch.
+        Await.until(body, () ->
+            pair.admin.getLiteTopicInfo(pair.brokerAddr(), topic, liteTopic).getTopicOffset().getMaxOffset() > offset);
     }
 
     /** The response code. */

@@ -9,11 +9,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.lite.OffsetOption;
-import org.apache.rocketmq.common.message.Message;
-import org.apache.rocketmq.common.message.MessageAccessor;
-import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.remoting.protocol.ResponseCode;
 import org.apache.rocketmq.remoting.protocol.body.GetBrokerLiteInfoResponseBody;
@@ -23,7 +19,6 @@ import org.apache.rocketmq.remoting.protocol.body.GetLiteTopicInfoResponseBody;
 import org.apache.rocketmq.remoting.protocol.body.GetParentTopicInfoResponseBody;
 import org.apache.rocketmq.remoting.protocol.header.AckMessageRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.PopLiteMessageRequestHeader;
-import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -274,30 +269,13 @@ class LiteTopicTest extends CompatTest {
     private LiteClient client(String clientId, String... attributes) throws Exception {
         topic = unique("Lite");
         group = unique("LiteCG");
-        TopicConfig config = new TopicConfig(topic, 1, 1, 6);
-        config.setAttributes(Map.of("+message.type", "LITE"));
-        pair().admin.createAndUpdateTopicConfig(pair().brokerAddr(), config);
-        pair().awaitRoute(topic);
-        SubscriptionGroupConfig bound = new SubscriptionGroupConfig();
-        bound.setGroupName(group);
-        bound.getAttributes().put("+lite.bind.topic", topic);
-        for (int i = 0; i < attributes.length; i += 2) {
-            bound.getAttributes().put("+" + attributes[i], attributes[i + 1]);
-        }
-        pair().admin.createAndUpdateSubscriptionGroupConfig(pair().brokerAddr(), bound);
-        return new LiteClient(pair(), startPuller(), clientId, group, topic);
+        LiteClient client = new LiteClient(pair(), startPuller(), clientId, group, topic);
+        client.createTopicAndGroup(attributes);
+        return client;
     }
 
-    /** Sends to the light topic before the dash, as the message of the number behind it, until clients can pop it. */
     private void send(DefaultMQProducer producer, String body) throws Exception {
-        String liteTopic = body.substring(0, body.indexOf('-'));
-        int offset = Integer.parseInt(body.substring(body.indexOf('-') + 1));
-        Message message = message(topic, body);
-        MessageAccessor.putProperty(message, MessageConst.PROPERTY_LITE_TOPIC, liteTopic);
-        assertSent(producer.send(message));
-        // A send is acknowledged before its queue has it, and a pop in between would leave it for the next batch.
-        Await.until(body, () ->
-            pair().admin.getLiteTopicInfo(pair().brokerAddr(), topic, liteTopic).getTopicOffset().getMaxOffset() > offset);
+        LiteClient.send(pair(), producer, topic, body);
     }
 
     private static List<MessageExt> popAll(LiteClient client, long invisibleMillis, int count) {
