@@ -408,6 +408,8 @@ pub struct IndexFiles {
     /// dispatch thread looks at the two.
     unfinished: AtomicU64,
     unfinished_keys: AtomicUsize,
+    /// See [`IndexFiles::doubtful_from`].
+    doubtful_from: Option<u64>,
 }
 
 /// How far the index was at one moment.
@@ -456,14 +458,15 @@ pub struct Found {
 }
 
 impl IndexFiles {
-    /// Loads the files. After a crash, files that go beyond what is known to be on disk are repaired.
+    /// Loads the files. After a crash, files that go beyond what is known to be on disk are repaired, and what is doubtful
+    /// then is left to be cut off: see [`IndexFiles::doubtful_from`].
     pub fn load(
         config: &MessageStoreConfig,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
         crashed: Option<IndexOnDisk>,
     ) -> Result<Self, OpenError> {
-        let index = Self {
+        let mut index = Self {
             disk: Arc::clone(disk),
             clock: Arc::clone(clock),
             directory: config.root().join("index"),
@@ -472,22 +475,22 @@ impl IndexFiles {
             indexed: AtomicU64::new(0),
             unfinished: AtomicU64::new(NONE),
             unfinished_keys: AtomicUsize::new(0),
+            doubtful_from: None,
         };
         let mut paths = index.list()?.into_iter();
         let is_crash = crashed.is_some();
         let mark = crashed.and_then(|crashed| crashed.mark).unwrap_or_default();
-        let mut is_repaired = false;
         let mut safe_end_ms = None;
         for path in paths.by_ref() {
             let file = IndexFile::open(&**disk, &path, index.shape).map_err(OpenError::io("map", &path))?;
             // A file is on disk when a later one was begun. Times are not enough to tell: more than one file may end in
             // the same millisecond, and a torn file's header may be older than what it describes.
-            is_repaired = crashed.is_some_and(|crashed| {
+            let is_unsafe = crashed.is_some_and(|crashed| {
                 let (safe_ms, end_ms) = (crashed.full_before_ms, file.end_time_ms());
                 let is_first_to_end = safe_end_ms.replace(end_ms) != Some(end_ms);
                 !(file.is_full() && (end_ms < safe_ms || end_ms == safe_ms && is_first_to_end))
             });
-            if is_repaired {
+            if is_unsafe {
                 let is_marked = mark.file > 0 && stamp_of(&path) == Some(mark.file);
                 let from = if is_marked { mark.entries.max(1) } else { 1 };
                 file.repair(from).map_err(OpenError::io("repair", &path))?;
@@ -512,15 +515,10 @@ impl IndexFiles {
                 .map_err(OpenError::io("sync", &index.directory))?;
         }
         let last_physical = index.files().last().map(|file| file.end_physical());
-        match last_physical {
-            // Some keys of the last record may be missing, unless all of them are known to be on disk.
-            Some(physical) if is_repaired && physical >= mark.end => {
-                index
-                    .truncate(physical)
-                    .map_err(OpenError::io("cut", &index.directory))?;
-            }
-            Some(physical) => index.indexed.store(physical + 1, Ordering::Release),
-            None => {}
+        if let Some(physical) = last_physical {
+            index.indexed.store(physical + 1, Ordering::Release);
+            // Some of its keys may be missing, also behind a full file, unless all of them are known to be on disk.
+            index.doubtful_from = Some(physical).filter(|_| is_crash && physical >= mark.end);
         }
         Ok(index)
     }
@@ -569,11 +567,17 @@ impl IndexFiles {
         }
     }
 
-    /// When the last full file ends, 0 without any.
-    pub fn full_end_ms(&self) -> i64 {
+    /// The last record that a crash left here, when it may not have all its keys: it is to be indexed anew.
+    pub fn doubtful_from(&self) -> Option<u64> {
+        self.doubtful_from
+    }
+
+    /// When the last full file ends that has nothing at or above `limit`, 0 without any.
+    pub fn full_end_ms_below(&self, limit: u64) -> i64 {
         let files = self.files();
-        let full = files.iter().rev().find(|file| file.is_full());
-        full.map_or(0, |file| file.end_time_ms())
+        let is_kept = |file: &IndexFile| file.is_full() && file.end_physical() < limit;
+        let last_kept = files.iter().rev().find(|file| is_kept(file));
+        last_kept.map_or(0, |file| file.end_time_ms())
     }
 
     /// Records below this offset are indexed.
@@ -809,7 +813,11 @@ mod tests {
     fn load(root: &Path, crashed: Option<IndexOnDisk>) -> IndexFiles {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(START_MS));
-        IndexFiles::load(&config(root), &disk, &clock, crashed).unwrap()
+        let index = IndexFiles::load(&config(root), &disk, &clock, crashed).unwrap();
+        if let Some(record) = index.doubtful_from() {
+            index.truncate(record).unwrap();
+        }
+        index
     }
 
     fn all(index: &IndexFiles, key: &str) -> Vec<u64> {

@@ -149,6 +149,9 @@ impl Recovery<'_> {
                 damage: Vec::new(),
             }));
         }
+        if !self.is_clean {
+            self.cut_index(self.derived.index.doubtful_from().unwrap_or(u64::MAX))?;
+        }
         if !self.is_clean && self.derived.noted.is_some() {
             return self.replay_from_note();
         }
@@ -159,7 +162,6 @@ impl Recovery<'_> {
                 self.forget_queues_on_disk_from(plan.queues_from)?;
             }
             self.cut_queues(plan.queues_from)?;
-            self.lower_index_time()?;
         }
         let scan = self.scan(plan)?;
         self.settle(plan, scan).map(Outcome::Recovered)
@@ -173,7 +175,6 @@ impl Recovery<'_> {
         tracing::info!(?plan, "recovering from the note of the queues");
         // Entries may be written while they are built again: what they point to must be on disk.
         self.sync_log(plan.scan_from)?;
-        self.lower_index_time()?;
         self.find_first_files()?;
         let scan = self.scan(plan)?;
         let reach = self.checkpoint.get(CheckpointField::QueuesReach);
@@ -206,11 +207,7 @@ impl Recovery<'_> {
                 ..plan
             };
             self.cut_queues(plan.scan_from)?;
-            self.derived
-                .index
-                .truncate(plan.scan_from)
-                .map_err(self.failed("cut the index in"))?;
-            self.lower_index_time()?;
+            self.cut_index(plan.scan_from)?;
             scan = self.scan(all)?;
         }
         for damage in &scan.damage {
@@ -226,10 +223,7 @@ impl Recovery<'_> {
         if self.is_clean {
             self.cut_queues(scan.end)?;
         }
-        self.derived
-            .index
-            .truncate(scan.end)
-            .map_err(self.failed("cut the index in"))?;
+        self.cut_index(scan.end)?;
         self.settle_index_time()?;
         self.cut_log(scan.end, plan.scan_from)?;
         self.derived
@@ -270,13 +264,13 @@ impl Recovery<'_> {
     /// deletes the files that it does not cover, and indexes again what its own recovery comes by, which may be less.
     fn settle_index_time(&self) -> Result<(), OpenError> {
         if self.is_clean {
-            return self.lower_index_time();
+            return Ok(());
         }
         self.derived
             .index
             .flush()
             .map_err(self.failed("flush the index of"))?;
-        let full_ms = self.derived.index.full_end_ms();
+        let full_ms = self.derived.index.full_end_ms_below(u64::MAX);
         self.checkpoint
             .set(CheckpointField::IndexMsgTimestamp, full_ms.cast_unsigned());
         self.checkpoint
@@ -284,17 +278,30 @@ impl Recovery<'_> {
             .map_err(self.failed("write the checkpoint in"))
     }
 
-    /// A full index file that was cut and fills up again is not on disk, though the checkpoint said so before.
-    fn lower_index_time(&self) -> Result<(), OpenError> {
-        let full_ms = self.derived.index.full_end_ms();
-        if self.checkpoint.time_ms(CheckpointField::IndexMsgTimestamp) <= full_ms {
-            return Ok(());
+    /// Takes away from the index what points at or above `limit`. Before it does, the checkpoint says no more that this was on
+    /// the disk: a crash in between may leave of a file a page as it was, and a page as it is to be.
+    fn cut_index(&self, limit: u64) -> Result<(), OpenError> {
+        let full_ms = self.derived.index.full_end_ms_below(limit);
+        let is_covered = self.checkpoint.time_ms(CheckpointField::IndexMsgTimestamp) > full_ms;
+        // The index was ahead of a log that a power failure shortened.
+        let is_marked = self.checkpoint.get(CheckpointField::IndexEnd) > limit;
+        if is_covered {
+            self.checkpoint
+                .set(CheckpointField::IndexMsgTimestamp, full_ms.cast_unsigned());
         }
-        self.checkpoint
-            .set(CheckpointField::IndexMsgTimestamp, full_ms.cast_unsigned());
-        self.checkpoint
-            .persist()
-            .map_err(self.failed("write the checkpoint in"))
+        if is_marked {
+            self.checkpoint.set(CheckpointField::IndexEnd, 0);
+            self.checkpoint.set(CheckpointField::IndexEntries, 0);
+        }
+        if is_covered || is_marked {
+            self.checkpoint
+                .persist()
+                .map_err(self.failed("write the checkpoint in"))?;
+        }
+        self.derived
+            .index
+            .truncate(limit)
+            .map_err(self.failed("cut the index in"))
     }
 
     /// Without a log there is nothing that queues could point to.
@@ -305,10 +312,7 @@ impl Recovery<'_> {
                 .delete(&queue)
                 .map_err(self.failed("delete a queue of"))?;
         }
-        self.derived
-            .index
-            .truncate(0)
-            .map_err(self.failed("delete the index of"))
+        self.cut_index(0)
     }
 
     fn plan(&self) -> Plan {

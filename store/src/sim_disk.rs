@@ -802,8 +802,13 @@ fn parent_of(file: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::NoArrivals;
     use crate::mapped_file::MappedTable;
+    use crate::put::Message;
+    use crate::store::{Store, StoreOptions};
     use common::clock::ManualClock;
+    use common::properties::Live;
+    use common::service::{Next, Service as _};
 
     fn disk() -> SimDisk {
         let disk = SimDisk::new(Arc::new(ManualClock::new(1_000)));
@@ -900,50 +905,52 @@ mod tests {
         drop(lock);
     }
 
+    /// A store with small files on this disk.
+    fn open_store(disk: &SimDisk, clock: &Arc<ManualClock>) -> Result<Arc<Store>, crate::OpenError> {
+        let config = crate::MessageStoreConfig {
+            store_path_root_dir: "/store".to_owned(),
+            mapped_file_size_commit_log: 65_536,
+            mapped_file_size_consume_queue: 20 * 8,
+            // So that entries are in another page than the header.
+            max_hash_slot_num: 1_024,
+            max_index_num: 8,
+            ..Default::default()
+        };
+        Store::open(StoreOptions {
+            config: Arc::new(Live::new(config)),
+            disk: Arc::new(disk.clone()),
+            clock: clock.clone(),
+            arrivals: Arc::new(NoArrivals),
+        })
+    }
+
+    fn put(store: &Store, properties: &str) {
+        let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        store
+            .put(&Message {
+                topic: "T",
+                queue_id: 0,
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp_ms: 0,
+                born_host: nobody,
+                store_host: nobody,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                properties,
+                body: b"x",
+            })
+            .unwrap();
+    }
+
     #[test]
     fn a_queue_that_went_on_in_a_new_file_before_its_flush_loses_no_entry() {
-        use crate::dispatch::NoArrivals;
-        use crate::put::Message;
-        use crate::store::{Store, StoreOptions};
-        use common::properties::Live;
-        use common::service::{Next, Service as _};
-
         for seed in 0..8 {
             let clock = Arc::new(ManualClock::new(1_000_000));
             let disk = SimDisk::new(clock.clone());
-            let config = crate::MessageStoreConfig {
-                store_path_root_dir: "/store".to_owned(),
-                mapped_file_size_commit_log: 65_536,
-                mapped_file_size_consume_queue: 20 * 8,
-                ..Default::default()
-            };
-            let open = || {
-                let options = StoreOptions {
-                    config: Arc::new(Live::new(config.clone())),
-                    disk: Arc::new(disk.clone()),
-                    clock: clock.clone(),
-                    arrivals: Arc::new(NoArrivals),
-                };
-                Store::open(options).unwrap()
-            };
-            let store = open();
-            let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+            let store = open_store(&disk, &clock).unwrap();
             for _ in 0..12 {
-                store
-                    .put(&Message {
-                        topic: "T",
-                        queue_id: 0,
-                        flag: 0,
-                        sys_flag: 0,
-                        born_timestamp_ms: 0,
-                        born_host: nobody,
-                        store_host: nobody,
-                        reconsume_times: 0,
-                        prepared_transaction_offset: 0,
-                        properties: "",
-                        body: b"x",
-                    })
-                    .unwrap();
+                put(&store, "");
             }
             let mut dispatch = store.ticks().dispatch;
             while dispatch.tick(clock.now(), false).unwrap() == Next::Again {}
@@ -951,8 +958,92 @@ mod tests {
             drop((store, dispatch));
             disk.crash(seed).unwrap();
 
-            let entries = open().queue_entries("T", 0, crate::QueueOffset(0), 100);
+            let store = open_store(&disk, &clock).unwrap();
+            let entries = store.queue_entries("T", 0, crate::QueueOffset(0), 100);
             assert_eq!(entries.len(), 12, "seed {seed}");
+        }
+    }
+
+    /// A store with four messages of two keys each; a file of the index has room for seven.
+    fn store_with_keys(disk: &SimDisk, clock: &Arc<ManualClock>) -> Arc<Store> {
+        let store = open_store(disk, clock).unwrap();
+        put_and_index(&store, clock, 0..4);
+        store.flush().unwrap();
+        store
+    }
+
+    fn put_and_index(store: &Arc<Store>, clock: &Arc<ManualClock>, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            put(store, &format!("KEYS\u{1}k{number} a{number}\u{2}"));
+        }
+        let mut dispatch = store.ticks().dispatch;
+        while dispatch.tick(clock.now(), false).unwrap() == Next::Again {}
+    }
+
+    /// The power fails, and again while the next start repairs the index.
+    fn crash_twice(disk: &SimDisk, clock: &Arc<ManualClock>, seed: u64) {
+        disk.crash(seed).unwrap();
+        disk.set_faults(Faults {
+            power_fails_after: Some(seed % 64),
+            ..Faults::default()
+        });
+        drop(open_store(disk, clock));
+        disk.crash(seed + 1_000).unwrap();
+    }
+
+    /// Each key of the messages that are left is in the index, once, and no other.
+    fn assert_index_is_whole(disk: &SimDisk, store: &Store, seed: u64) {
+        let entries = store.queue_entries("T", 0, crate::QueueOffset(0), 100);
+        let numbers: Vec<u64> = entries.iter().map(|entry| entry.queue_offset.0).collect();
+        assert_eq!(numbers[..4], [0, 1, 2, 3], "seed {seed}");
+        for key in numbers
+            .iter()
+            .flat_map(|number| [format!("k{number}"), format!("a{number}")])
+        {
+            let found = store.query_by_key("T", &key, None, 8, 0, i64::MAX, &mut Vec::new());
+            assert_eq!(found.message_count, 1, "seed {seed}, {key}");
+        }
+        let full_files = disk.list(Path::new("/store/index")).unwrap().len() - 1;
+        let in_last = store.derived.index.mark().entries as usize - 1;
+        assert_eq!(full_files * 7 + in_last, numbers.len() * 2, "seed {seed}");
+    }
+
+    /// The last key is in a new file, and the others of its message are taken out of the full one before.
+    #[test]
+    fn a_recovery_cut_short_while_it_cuts_a_full_index_file_costs_no_key() {
+        for seed in 0..256 {
+            let clock = Arc::new(ManualClock::new(1_000_000));
+            let disk = SimDisk::new(clock.clone());
+            let store = store_with_keys(&disk, &clock);
+            store.ticks().flush_queues.tick(clock.now(), false).unwrap();
+            drop(store);
+            crash_twice(&disk, &clock, seed);
+            assert_index_is_whole(&disk, &open_store(&disk, &clock).unwrap(), seed);
+        }
+    }
+
+    /// Messages were indexed while everything before was brought to the disk, and the checkpoint knows of their keys.
+    #[test]
+    fn a_recovery_cut_short_while_it_cuts_keys_of_lost_messages_costs_no_other() {
+        use crate::checkpoint::CheckpointField;
+
+        for seed in 0..256 {
+            let clock = Arc::new(ManualClock::new(1_000_000));
+            let disk = SimDisk::new(clock.clone());
+            let store = store_with_keys(&disk, &clock);
+            store.ticks().flush_queues.tick(clock.now(), true).unwrap();
+            put_and_index(&store, &clock, 4..6);
+            store.derived.index.flush().unwrap();
+            let mark = store.derived.index.mark();
+            store.checkpoint.set(CheckpointField::IndexEnd, mark.end);
+            store.checkpoint.set(CheckpointField::IndexFile, mark.file);
+            store
+                .checkpoint
+                .set(CheckpointField::IndexEntries, mark.entries.into());
+            store.checkpoint.persist().unwrap();
+            drop(store);
+            crash_twice(&disk, &clock, seed);
+            assert_index_is_whole(&disk, &open_store(&disk, &clock).unwrap(), seed);
         }
     }
 }
