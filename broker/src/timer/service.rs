@@ -351,7 +351,7 @@ impl TimerService {
         let end_ms = self.slot_ms.saturating_add(self.timers.files.precision_ms());
         self.timers.files.visit_slot(self.slot_ms, |position, unit| {
             // What only names the last message followed before a stop names a recall of another slot, maybe.
-            if unit.is_marker() && !unit.has_met() {
+            if unit.names_last_message() {
                 return;
             }
             if unit.kind.deletes && !unit.kind.rolls {

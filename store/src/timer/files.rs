@@ -1,11 +1,15 @@
 //! TimerFiles: wheel, log and checkpoint as one thing that survives a crash.
 //!
 //! ```text
-//!   open   checkpoint ─> log: find its end ─> units since the last flush into their slots ─> slots that point beyond the
-//!          end: filed again from their first unit, or emptied
-//!   file   unit into the log ─> slot
-//!   flush  log ─> wheel ─> checkpoint, which names only what is on disk
+//!   open    checkpoint ─> log: find its end ─> slots whose last unit is not there: emptied ─> units that no slot knows
+//!           into their slots, from the last flush on, or from where an emptied slot began
+//!   file    unit into the log ─> slot
+//!   refile  units into the log ─> log to the disk ─> slot
+//!   flush   log ─> wheel ─> checkpoint, which names only what is on disk
 //! ```
+//!
+//! After a power failure wheel and log hold any of their pages, and a page may end in the middle of a slot. So a slot is
+//! believed when its last unit is in the log and is its own; the rest follows from that unit.
 //!
 //! What the log lost is still in the queue of the timer topic: [`Recovered`] says from which message on it is to be filed
 //! again. Reference: `TimerMessageStore.recover`.
@@ -15,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::chains::Chains;
 use super::checkpoint::{TimerCheckpoint, TimerProgress};
 use super::log::{TimerLog, TimerUnit};
 use super::wheel::{Slot, TimerWheel};
@@ -98,8 +103,10 @@ impl TimerFiles {
                 revise_from = progress.log_flushed.saturating_sub(last_file_bytes);
                 revise_from
             },
-            options.commit_log_end.0,
-            is_whole,
+            &|position, unit| {
+                unit.ends_at() <= options.commit_log_end
+                    && (position < progress.log_flushed || is_whole(unit))
+            },
         )?;
         let files = Self {
             wheel,
@@ -120,25 +127,56 @@ impl TimerFiles {
         Ok((files, recovered))
     }
 
-    fn bring_into_agreement(&self, revise_from: u64) -> io::Result<()> {
-        let end = self.log.end();
-        let dangling: Vec<_> = self.waiting()?.filter(|(_, slot)| slot.last >= end).collect();
-        if !dangling.is_empty() {
+    fn bring_into_agreement(&self, mut revise_from: u64) -> io::Result<()> {
+        let mut emptied = 0;
+        let waiting: Vec<(i64, Slot)> = self.waiting()?.collect();
+        for (slot_ms, slot) in waiting {
+            match self.as_last_unit_has_it(slot_ms, slot) {
+                Some(whole) if whole == slot => {}
+                Some(whole) => self.wheel.set(slot_ms, whole)?,
+                None => {
+                    emptied += 1;
+                    let is_begin_known = self.is_of_slot(slot_ms, slot.first);
+                    revise_from = revise_from.min(if is_begin_known { slot.first } else { 0 });
+                    self.wheel.clear(slot_ms)?;
+                }
+            }
+        }
+        if emptied > 0 {
             tracing::warn!(
-                slots = dangling.len(),
-                "timer slots pointed beyond the end of the timer log"
+                slots = emptied,
+                from = revise_from,
+                "timer slots pointed to no unit of theirs: they are made from the timer log"
             );
         }
-        for (time_ms, _) in &dangling {
-            self.wheel.clear(*time_ms)?;
-        }
-        let first = dangling.iter().map(|(_, slot)| slot.first).min();
-        self.revise(first.unwrap_or(end).min(revise_from))?;
+        self.revise(revise_from)?;
         // A second crash must not bring back a slot that pointed beyond the end: by then, another slot's unit may lie there.
         self.wheel.flush()?;
         let pending = self.waiting()?.map(|(_, slot)| i64::from(slot.count)).sum();
         self.pending.store(pending, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The slot as its last unit has it; `None` when that is none of the slot's. One that was not set since the checkpoint is
+    /// believed.
+    fn as_last_unit_has_it(&self, slot_ms: i64, slot: Slot) -> Option<Slot> {
+        if !self.is_of_slot(slot_ms, slot.last) {
+            return None;
+        }
+        if slot.last < self.progress().log_flushed {
+            return Some(slot);
+        }
+        let mut whole = Slot { count: 0, ..slot };
+        self.visit_chain(slot_ms, slot.last, |position, unit| {
+            whole.first = position;
+            whole.count = whole.count.saturating_add(unit.weight());
+        });
+        Some(whole)
+    }
+
+    fn is_of_slot(&self, slot_ms: i64, position: u64) -> bool {
+        let unit = self.log.unit(position);
+        unit.is_some_and(|unit| self.slot_of(unit.slot_time_ms()) == slot_ms)
     }
 
     /// Slots not yet passed.
@@ -150,6 +188,7 @@ impl TimerFiles {
 
     /// Puts units that their slots do not know into them.
     fn revise(&self, from: u64) -> io::Result<()> {
+        let mut chains = Chains::default();
         let read_time_ms = self.progress().read_time_ms;
         let mut result = Ok(());
         self.log.for_each_from(from, |position, unit| {
@@ -157,21 +196,9 @@ impl TimerFiles {
             if slot_ms < read_time_ms || result.is_err() {
                 return;
             }
-            let revised = match self.wheel.slot(slot_ms) {
-                Some(slot) if position <= slot.last => return,
-                Some(slot) if unit.previous.is_some() => Slot {
-                    last: position,
-                    count: slot.count.saturating_add(weight(unit)),
-                    ..slot
-                },
-                // The first of the slot, or of a slot filed anew.
-                _ => Slot {
-                    first: position,
-                    last: position,
-                    count: weight(unit),
-                },
-            };
-            result = self.wheel.set(slot_ms, revised);
+            if let Some(revised) = chains.take(slot_ms, self.wheel.slot(slot_ms), position, unit) {
+                result = self.wheel.set(slot_ms, revised);
+            }
         });
         result
     }
@@ -195,34 +222,39 @@ impl TimerFiles {
         let slot = self.wheel.slot(slot_ms);
         unit.previous = slot.map(|slot| slot.last);
         let position = self.log.append(&unit)?;
-        let count = slot.map_or(0, |slot| slot.count).saturating_add(weight(&unit));
-        self.wheel.set(
-            slot_ms,
-            Slot {
-                first: slot.map_or(position, |slot| slot.first),
-                last: position,
-                count,
-            },
-        )?;
+        let set = match slot {
+            Some(slot) => slot.followed_by(position, &unit),
+            None => Slot::begun_with(position, &unit),
+        };
+        self.wheel.set(slot_ms, set)?;
         self.pending
-            .fetch_add(i64::from(weight(&unit)), Ordering::Relaxed);
+            .fetch_add(i64::from(unit.weight()), Ordering::Relaxed);
         Ok(position)
     }
 
     /// Replaces what a slot holds by these units and one last unit that stands for no waiting message: whoever reads the
     /// slot next finds them alone. They are filed in the order given.
+    ///
+    /// A power failure leaves the slot as it was or as it is to be, never with a part of the units: it is set when the last of
+    /// them is on the disk, and what of them is in the log without the last does not count (see [`Chains`]). The caller has
+    /// brought to the disk what stands for the units left out.
+    ///
+    /// # Errors
+    /// When there is no room, or the disk fails; then the slot is as it was.
     pub fn refile(&self, slot_ms: i64, units: &[TimerUnit], last: Option<TimerUnit>) -> io::Result<()> {
-        let mut chain: Option<(u64, u64)> = None;
+        let mut anew: Option<Slot> = None;
         for unit in units.iter().chain(&last) {
-            let previous = chain.map(|(_, last)| last);
-            let position = self.log.append(&TimerUnit { previous, ..*unit })?;
-            chain = Some((chain.map_or(position, |(first, _)| first), position));
+            let previous = anew.map(|anew| anew.last);
+            let unit = TimerUnit { previous, ..*unit };
+            let position = self.log.append(&unit)?;
+            anew = Some(match anew {
+                Some(anew) => anew.followed_by(position, &unit),
+                None => Slot::begun_with(position, &unit),
+            });
         }
-        match chain {
-            Some((first, last)) => {
-                let count = units.iter().map(weight).sum();
-                self.wheel.set(slot_ms, Slot { first, last, count })
-            }
+        self.log.flush()?;
+        match anew {
+            Some(anew) => self.wheel.set(slot_ms, anew),
             None => self.wheel.clear(slot_ms),
         }
     }
@@ -250,9 +282,15 @@ impl TimerFiles {
     }
 
     /// Visits the units of a slot with their positions, newest first.
-    pub fn visit_slot(&self, slot_ms: i64, mut visit: impl FnMut(u64, &TimerUnit)) {
+    pub fn visit_slot(&self, slot_ms: i64, visit: impl FnMut(u64, &TimerUnit)) {
+        if let Some(slot) = self.wheel.slot(slot_ms) {
+            self.visit_chain(slot_ms, slot.last, visit);
+        }
+    }
+
+    fn visit_chain(&self, slot_ms: i64, last: u64, mut visit: impl FnMut(u64, &TimerUnit)) {
         let files = self.log.files();
-        let mut next = self.wheel.slot(slot_ms).map(|slot| slot.last);
+        let mut next = Some(last);
         while let Some(position) = next {
             let unit = self.log.unit_in(&files, position);
             let Some(unit) = unit.filter(|unit| self.slot_of(unit.slot_time_ms()) == slot_ms) else {
@@ -321,22 +359,15 @@ impl TimerFiles {
     }
 }
 
-/// What a unit adds to the count of its slot.
-fn weight(unit: &TimerUnit) -> i32 {
-    match unit.kind.deletes {
-        true if unit.is_marker() => 0,
-        true => -1,
-        false => 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use common::clock::ManualClock;
 
     use super::*;
     use crate::disk::RealDisk;
-    use crate::sim_disk::SimDisk;
+    use crate::sim_disk::{Fault, Faults, Operation, SimDisk};
     use crate::timer::UnitKind;
 
     const START_MS: i64 = 1_790_000_000_000;
@@ -397,6 +428,14 @@ mod tests {
                 rolls: false,
             },
             ..unit(number, delay_ms)
+        }
+    }
+
+    /// The unit that ends what is filed anew.
+    fn names_last(number: u64, delay_ms: i32) -> TimerUnit {
+        TimerUnit {
+            topic_hash: 0,
+            ..deletes(number, delay_ms)
         }
     }
 
@@ -493,14 +532,7 @@ mod tests {
     #[test]
     fn a_second_power_failure_brings_back_no_slot_that_points_to_the_unit_of_another() {
         for seed in 0..64 {
-            let disk = SimDisk::new(Arc::new(ManualClock::new(START_MS)));
-            let options = TimerOptions {
-                disk: Arc::new(disk.clone()),
-                root: PathBuf::from("/timer"),
-                log_file_size: 4096,
-                precision_ms: 1_000,
-                commit_log_end: PhysicalOffset(u64::MAX),
-            };
+            let (disk, options) = simulated();
             let (files, _) = open(&options).unwrap();
             files.file(unit(0, 5_000)).unwrap();
             let progress = TimerProgress {
@@ -550,7 +582,7 @@ mod tests {
             .refile(
                 START_MS + 5_000,
                 &[unit(8, 5_000), unit(9, 5_000)],
-                Some(deletes(9, 5_000)),
+                Some(names_last(9, 5_000)),
             )
             .unwrap();
         assert_eq!(messages(&files, START_MS + 5_000), [8, 9, 9]);
@@ -559,6 +591,201 @@ mod tests {
         drop(files);
         let (files, _) = open(&options(&directory)).unwrap();
         assert_eq!(messages(&files, START_MS + 5_000), [8, 9, 9]);
+    }
+
+    fn simulated() -> (SimDisk, TimerOptions) {
+        let disk = SimDisk::new(Arc::new(ManualClock::new(START_MS)));
+        let options = TimerOptions {
+            disk: Arc::new(disk.clone()),
+            root: PathBuf::from("/timer"),
+            log_file_size: 4096,
+            precision_ms: 1_000,
+            commit_log_end: PhysicalOffset(u64::MAX),
+        };
+        (disk, options)
+    }
+
+    /// A slot of a hundred messages, with so many others behind it in the log, all on the disk.
+    fn slot_of_hundred(options: &TimerOptions, others: u64) -> TimerFiles {
+        let (files, _) = open(options).unwrap();
+        for number in 0..100 {
+            files.file(unit(number, 5_000)).unwrap();
+        }
+        for number in 100..100 + others {
+            files.file(unit(number, 9_000)).unwrap();
+        }
+        let progress = TimerProgress {
+            log_flushed: files.log_end(),
+            ..TimerProgress::default()
+        };
+        files.flush(progress).unwrap();
+        files
+    }
+
+    fn refile_eighty(files: &TimerFiles) -> io::Result<()> {
+        let left: Vec<TimerUnit> = (20..100).map(|number| unit(number, 5_000)).collect();
+        files.refile(START_MS + 5_000, &left, Some(names_last(100, 5_000)))
+    }
+
+    /// Pages of wheel and log reach the disk in any order, at any time, and the power may fail while they are brought there.
+    #[test]
+    fn a_power_failure_leaves_a_slot_as_it_was_or_filed_anew_as_a_whole() {
+        let mut is_anew = Vec::new();
+        for seed in 0..256 {
+            let (disk, options) = simulated();
+            // Its units are in the last file of the log, or lie files before it.
+            let files = slot_of_hundred(&options, [0, 400][seed as usize % 2]);
+            disk.set_faults(Faults {
+                power_fails_after: Some(seed / 2 % 16),
+                ..Faults::default()
+            });
+            // Whether it failed is not known to whoever starts next.
+            let _ = refile_eighty(&files);
+            drop(files);
+            disk.crash(seed).unwrap();
+            let (files, _) = open(&options).unwrap();
+            let found = messages(&files, START_MS + 5_000);
+            is_anew.push(found.first() == Some(&20));
+            let (expected, count): (Vec<u64>, _) = match is_anew.last() {
+                Some(true) => ((20..101).collect(), 80),
+                _ => ((0..100).collect(), 100),
+            };
+            assert_eq!(found, expected, "seed {seed}");
+            assert_eq!(files.count_at(START_MS + 5_000), count, "seed {seed}");
+            // What comes then, and the next power failure, change nothing about that.
+            files.file(unit(501, 5_000)).unwrap();
+            drop(files);
+            disk.crash(seed + 1_000).unwrap();
+            let (files, _) = open(&options).unwrap();
+            let mut found = messages(&files, START_MS + 5_000);
+            found.retain(|number| *number != 501);
+            assert_eq!(found, expected, "seed {seed}, the second time");
+        }
+        assert!(is_anew.contains(&true) && is_anew.contains(&false));
+    }
+
+    #[test]
+    fn a_slot_cannot_be_filed_anew_on_a_full_disk_and_is_as_it_was() {
+        let (disk, options) = simulated();
+        let files = slot_of_hundred(&options, 0);
+        disk.set_faults(Faults {
+            operations: [(Operation::Create, Fault::NoSpace)].into(),
+            power_fails_after: None,
+        });
+        refile_eighty(&files).unwrap_err();
+        disk.set_faults(Faults::default());
+        let whole: Vec<u64> = (0..100).collect();
+        assert_eq!(messages(&files, START_MS + 5_000), whole);
+        drop(files);
+        let (files, _) = open(&options).unwrap();
+        assert_eq!(messages(&files, START_MS + 5_000), whole);
+        refile_eighty(&files).unwrap();
+        drop(files);
+        let (files, _) = open(&options).unwrap();
+        assert_eq!(messages(&files, START_MS + 5_000), (20..101).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn without_the_wheel_a_slot_filed_anew_holds_what_the_last_whole_refiling_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let (files, _) = open(&options(&directory)).unwrap();
+        for number in 0..10 {
+            files.file(unit(number, 5_000)).unwrap();
+        }
+        let marker = names_last(9, 5_000);
+        let units = [unit(8, 5_000), unit(9, 5_000)];
+        files.refile(START_MS + 5_000, &units, Some(marker)).unwrap();
+        files.file(unit(10, 5_000)).unwrap();
+        // One that did not get to its end.
+        files.log.append(&unit(10, 5_000)).unwrap();
+        drop(files);
+        std::fs::remove_file(directory.path().join("timerwheel")).unwrap();
+        let (files, _) = open(&options(&directory)).unwrap();
+        assert_eq!(messages(&files, START_MS + 5_000), [8, 9, 9, 10]);
+        assert_eq!(files.count_at(START_MS + 5_000), 3);
+    }
+
+    /// A page of the wheel may end anywhere in a slot.
+    #[test]
+    fn a_torn_slot_is_made_from_the_log() {
+        let whole = |files: &TimerFiles| {
+            let found = messages(files, START_MS + 5_000);
+            (found, files.count_at(START_MS + 5_000))
+        };
+        for known in [0, 4] {
+            for cut in 8..32_u64 {
+                let directory = tempfile::tempdir().unwrap();
+                let (files, _) = open(&options(&directory)).unwrap();
+                files.file(unit(100, 9_000)).unwrap();
+                for number in 0..known {
+                    files.file(unit(number, 5_000)).unwrap();
+                }
+                let progress = TimerProgress {
+                    log_flushed: files.log_end(),
+                    ..TimerProgress::default()
+                };
+                files.flush(progress).unwrap();
+                let wheel = std::fs::OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open(directory.path().join("timerwheel"))
+                    .unwrap();
+                let torn_at = START_MS as u64 / 1_000 % 1_209_600 * 32 + 5 * 32 + cut;
+                let mut old = vec![0; 32 - cut as usize];
+                wheel.read_exact_at(&mut old, torn_at).unwrap();
+                for number in known..200 {
+                    files.file(unit(number, 5_000)).unwrap();
+                }
+                let expected = whole(&files);
+                drop(files);
+                wheel.write_all_at(&old, torn_at).unwrap();
+                let (files, _) = open(&options(&directory)).unwrap();
+                assert_eq!(whole(&files), expected, "{known} on the disk, cut at {cut}");
+            }
+        }
+    }
+
+    /// Of the pages of the log the second may be on the disk and the first in part.
+    #[test]
+    fn a_torn_unit_ends_the_log_also_when_whole_ones_follow() {
+        let directory = tempfile::tempdir().unwrap();
+        let (files, _) = open(&options(&directory)).unwrap();
+        for number in 0..10 {
+            files.file(unit(number, 5_000)).unwrap();
+        }
+        drop(files);
+        let path = directory.path().join("timerlog/00000000000000000000");
+        let mut torn = std::fs::read(&path).unwrap();
+        torn[6 * 52 + 20..7 * 52].fill(0);
+        std::fs::write(&path, torn).unwrap();
+        let is_whole = |unit: &TimerUnit| unit.size_bytes == 100;
+        let (files, recovered) = TimerFiles::open(&options(&directory), &is_whole).unwrap();
+        assert_eq!(messages(&files, START_MS + 5_000), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(files.count_at(START_MS + 5_000), 6);
+        assert_eq!(recovered.last_unit.unwrap().physical_offset, PhysicalOffset(500));
+    }
+
+    #[test]
+    fn a_power_failure_while_files_are_cut_off_leaves_no_gap_in_the_log() {
+        for seed in 0..64 {
+            let (disk, mut options) = simulated();
+            let (files, _) = open(&options).unwrap();
+            for number in 0..500 {
+                files.file(unit(number, 5_000)).unwrap();
+            }
+            files.log.flush().unwrap();
+            drop(files);
+            // Of five hundred messages ten are left.
+            options.commit_log_end = PhysicalOffset(1_000);
+            disk.set_faults(Faults {
+                power_fails_after: Some(8 + seed % 16),
+                ..Faults::default()
+            });
+            let _ = open(&options);
+            disk.crash(seed).unwrap();
+            let (files, _) = open(&options).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            assert_eq!(messages(&files, START_MS + 5_000), (0..10).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -98,6 +98,25 @@ impl TimerUnit {
         self.kind.deletes && self.topic_hash == 0
     }
 
+    /// Whether it only names the last message followed.
+    pub fn names_last_message(&self) -> bool {
+        self.is_marker() && !self.has_met()
+    }
+
+    /// What it adds to the count of its slot.
+    pub(super) fn weight(&self) -> i32 {
+        match self.kind.deletes {
+            true if self.is_marker() => 0,
+            true => -1,
+            false => 1,
+        }
+    }
+
+    /// Where its message ends in the CommitLog.
+    pub(super) fn ends_at(&self) -> PhysicalOffset {
+        PhysicalOffset(self.physical_offset.0.saturating_add(u64::from(self.size_bytes)))
+    }
+
     /// Whether it is a recall that took its message out already.
     pub fn has_met(&self) -> bool {
         self.is_marker() && self.due_ms.is_some()
@@ -174,15 +193,14 @@ pub(super) struct TimerLog {
 }
 
 impl TimerLog {
-    /// Loads the files and finds where the log ends: at the first bytes from the file of `scan_from` on that are no unit,
-    /// or point at or beyond `commit_log_end`, or before last units that are not whole. What comes after is cut off.
+    /// Loads the files and finds where the log ends: at the first bytes from the file of `scan_from` on that are no unit, or
+    /// one that is not `is_whole` at its position. What comes after is cut off.
     pub fn open(
         disk: &Arc<dyn Disk>,
         directory: PathBuf,
         file_size: usize,
         scan_from: impl FnOnce(Option<&MappedFile>) -> u64,
-        commit_log_end: u64,
-        is_whole: &dyn Fn(&TimerUnit) -> bool,
+        is_whole: &dyn Fn(u64, &TimerUnit) -> bool,
     ) -> Result<Self, OpenError> {
         let (queue, mut files) = MappedFileQueue::load(QueueShape {
             directories: vec![directory.clone()],
@@ -192,10 +210,10 @@ impl TimerLog {
             disk,
         })?;
         let scan_from = scan_from(files.last());
-        let end = find_end(&files, scan_from, commit_log_end);
-        let end = before_torn_units(&files, end, is_whole);
+        let end = find_end(&files, scan_from, is_whole);
         let kept = files.iter().filter(|file| file.start() < end).count();
-        for file in files.drain(kept..) {
+        // From the end on: a crash in between must not leave a gap.
+        for file in files.drain(kept..).rev() {
             disk.remove_file(file.path())
                 .map_err(OpenError::io("remove", file.path()))?;
         }
@@ -364,7 +382,7 @@ fn is_blank(bytes: &[u8]) -> bool {
     bytes.get(12..16) == Some(&BLANK_MAGIC.to_be_bytes())
 }
 
-fn find_end(files: &[MappedFile], scan_from: u64, commit_log_end: u64) -> u64 {
+fn find_end(files: &[MappedFile], scan_from: u64, is_whole: &dyn Fn(u64, &TimerUnit) -> bool) -> u64 {
     let Some(first) = files.first() else { return 0 };
     let mut end = first.start();
     for file in files {
@@ -372,28 +390,10 @@ fn find_end(files: &[MappedFile], scan_from: u64, commit_log_end: u64) -> u64 {
             end = file.end();
             continue;
         }
-        end = each_unit(file, |_, unit| {
-            unit.physical_offset.0.saturating_add(u64::from(unit.size_bytes)) <= commit_log_end
-        });
+        end = each_unit(file, is_whole);
         if end < file.end() {
             break;
         }
-    }
-    end
-}
-
-/// Takes units away from the end until one is whole. A page that was being written when the power failed may hold the
-/// beginning of a unit only, and a unit may have reached the disk before its message did.
-fn before_torn_units(files: &[MappedFile], mut end: u64, is_whole: &dyn Fn(&TimerUnit) -> bool) -> u64 {
-    let Some(file) = files.iter().find(|file| file.start() < end && end < file.end()) else {
-        return end;
-    };
-    while let Some(at) = place(end - file.start()).checked_sub(UNIT_BYTES) {
-        let unit = file.bytes(at..at + UNIT_BYTES).and_then(TimerUnit::decode);
-        if unit.is_none_or(|unit| is_whole(&unit)) {
-            break;
-        }
-        end = file.start() + at as u64;
     }
     end
 }
@@ -445,14 +445,9 @@ mod tests {
 
     fn open(directory: &tempfile::TempDir, commit_log_end: u64) -> TimerLog {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        TimerLog::open(
-            &disk,
-            directory.path().to_owned(),
-            4096,
-            |_| 0,
-            commit_log_end,
-            &|_| true,
-        )
+        TimerLog::open(&disk, directory.path().to_owned(), 4096, |_| 0, &|_, unit| {
+            unit.ends_at().0 <= commit_log_end
+        })
         .unwrap()
     }
 

@@ -10,9 +10,11 @@
 //!   config/timercheck  how far the wheel is read and the queue followed                       (`checkpoint`)
 //! ```
 //!
-//! `files` holds the three together: opening, recovery, filing a message, flush, retention. Whoever follows the queue and
+//! `files` holds the three together: opening, recovery, filing a message, flush, retention; `chains` says which units are a
+//! slot's after a crash. Whoever follows the queue and
 //! delivers is in the broker. Reference: `TimerMessageStore`.
 
+mod chains;
 mod checkpoint;
 mod files;
 mod log;

@@ -22,6 +22,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use super::log::TimerUnit;
 use crate::disk::Disk;
 use crate::mapped_file::MappedTable;
 
@@ -43,6 +44,27 @@ pub struct Slot {
     pub last: u64,
     /// Messages that wait.
     pub count: i32,
+}
+
+impl Slot {
+    /// One with its first unit.
+    pub(super) fn begun_with(position: u64, unit: &TimerUnit) -> Self {
+        Self {
+            first: position,
+            last: position,
+            count: unit.weight(),
+        }
+    }
+
+    /// It, with a unit more.
+    #[must_use]
+    pub(super) fn followed_by(self, position: u64, unit: &TimerUnit) -> Self {
+        Self {
+            last: position,
+            count: self.count.saturating_add(unit.weight()),
+            ..self
+        }
+    }
 }
 
 /// The wheel.
