@@ -35,6 +35,8 @@ pub enum PlantedBug {
     OneAckForAll,
     /// The offsets of pops are written before the checkpoints and copies they rely on are on disk.
     PopProgressAhead,
+    /// The end of a popped message's old invisible time counts, also when the record of its new time is lost.
+    BelieveTakenOver,
     /// Of two requests that came with one read, the second is handled first.
     Overtake,
     /// One ack of a batch that was popped in order lets the next pop in.
@@ -61,7 +63,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 25] = [
+    pub const ALL: [PlantedBug; 26] = [
         PlantedBug::SkipLogFlush,
         PlantedBug::SkipQueueFlush,
         PlantedBug::PublishBeforeCopy,
@@ -76,6 +78,7 @@ impl PlantedBug {
         PlantedBug::AcknowledgePopEarly,
         PlantedBug::OneAckForAll,
         PlantedBug::PopProgressAhead,
+        PlantedBug::BelieveTakenOver,
         PlantedBug::Overtake,
         PlantedBug::OneAckUnblocks,
         PlantedBug::ForgetOrder,

@@ -12,7 +12,7 @@
 //! | `lite` | light topics: messages, subscriptions, pops, acks |
 //! | `orders` | pops in order, and their acks |
 //! | `pops` | pops, acks, peeks, notifications |
-//! | `timers` | messages with a delivery time, their recalls |
+//! | `timers` | messages with a delivery time, their recalls, stops among them |
 //! | `topics` | operators change topics |
 //! | `services` | ticks, time, retention |
 //! | `faults` | the disk fails, the broker lives on |
@@ -84,6 +84,7 @@ const OPERATIONS: &[Operation] = &[
     (60, pops::ack),
     (30, pops::ack_batch),
     (30, pops::change_invisible_time),
+    (10, pops::change_and_lose_power),
     (15, pops::ack_nonsense),
     (15, pops::peek),
     (20, pops::notify),
@@ -95,6 +96,7 @@ const OPERATIONS: &[Operation] = &[
     (80, timers::send),
     (30, timers::recall),
     (50, timers::deliver),
+    (6, timers::stop_in_slot),
     (130, consumers::pull),
     (80, consumers::commit),
     (10, consumers::reset),

@@ -12,7 +12,7 @@ use remoting::header::{
 use remoting::request::OutgoingRequest;
 
 use super::services::{catch_up, run_tick};
-use super::{connection, note_answer, nothing, random_queue};
+use super::{connection, note_answer, nothing, random_queue, stops};
 use crate::checks::{self, Expect, Sent};
 use crate::model::pops::{Held, Key, POPPERS, Poll, PopRecord, Popper};
 use crate::world::{Answer, Tick, World};
@@ -387,6 +387,32 @@ fn finish_change(world: &mut World, request: OutgoingRequest, what: &str) -> Res
         names_records: false,
     });
     checks::after_step(world, &Expect::OfConsumers, sent)
+}
+
+/// A consumer needs more time, and the power fails before that is on the disk, or soon after it was answered. Then time passes:
+/// an answered change holds, and the message comes when its new time is up. Without an answer, the old time may hold.
+pub fn change_and_lose_power(world: &mut World) -> Result<(), Violation> {
+    if world.power_is_failing {
+        return stops::crash(world);
+    }
+    catch_up(world)?;
+    if let Some(poll) = random_poll(world, true) {
+        let deadline_ms = world.now_ms() - EARLY_MS;
+        pop_as(world, Poll { deadline_ms, ..poll })?;
+    }
+    if world.below(2) == 0 {
+        // What was handed out is on the disk, and the change alone may be lost.
+        run_tick(world, Tick::Flush, false)?;
+    }
+    change_invisible_time(world)?;
+    match world.below(4) {
+        0 => {}
+        1 => stops::write_back(world)?,
+        2 => run_tick(world, Tick::Flush, false)?,
+        _ => catch_up(world)?,
+    }
+    stops::crash(world)?;
+    revive(world)
 }
 
 /// Handles that are none, of queues that are none, of times far away.

@@ -11,9 +11,9 @@ use remoting::header::RecallMessageRequestHeader;
 use remoting::request::OutgoingRequest;
 
 use super::sends::{finish_send, new_properties, text_of};
-use super::{connection, note_answer, nothing, random_queue, services};
+use super::{connection, note_answer, nothing, random_queue, services, stops};
 use crate::checks::{self, Expect, Sent};
-use crate::model::{Logged, Wanted};
+use crate::model::{Logged, Queue, Wanted};
 use crate::world::{Tick, World, send_request};
 use crate::{Violation, ensure};
 
@@ -66,13 +66,19 @@ pub fn send(world: &mut World) -> Result<(), Violation> {
         return checks::after_step(world, &nothing(), None);
     }
     if deliver_ms > now_ms {
-        let out_ms = slot_before(deliver_ms, world.timer_precision_ms);
-        wanted.queue = (TIMER_TOPIC.to_owned(), 0);
-        wanted.properties.push((name::REAL_TOPIC, queue.0.clone()));
-        wanted.properties.push((name::REAL_QUEUE_ID, queue.1.to_string()));
-        wanted.properties.push((name::TIMER_OUT_MS, out_ms.to_string()));
+        waits_for(&mut wanted, slot_before(deliver_ms, world.timer_precision_ms));
     }
     finish_send(world, request, vec![wanted], true, &what)
+}
+
+/// What is stored of a message for later.
+fn waits_for(wanted: &mut Wanted, out_ms: i64) {
+    let (topic, queue_id) = std::mem::replace(&mut wanted.queue, (TIMER_TOPIC.to_owned(), 0));
+    wanted.properties.push((name::REAL_TOPIC, topic));
+    wanted
+        .properties
+        .push((name::REAL_QUEUE_ID, queue_id.to_string()));
+    wanted.properties.push((name::TIMER_OUT_MS, out_ms.to_string()));
 }
 
 /// The last slot that begins before a time.
@@ -175,6 +181,57 @@ pub fn deliver(world: &mut World) -> Result<(), Violation> {
     }
     services::catch_up(world)?;
     nothing_is_overdue(world)
+}
+
+/// Many messages wait in one slot, and the broker stops when some of them have left: the rest is filed anew, on more than a
+/// page, and the power may fail meanwhile.
+pub fn stop_in_slot(world: &mut World) -> Result<(), Violation> {
+    if world.power_is_failing {
+        return stops::crash(world);
+    }
+    let Some(queue) = random_queue(world) else {
+        return Ok(());
+    };
+    let width_ms = world.timer_precision_ms as i32;
+    let out_ms = slot_before(world.now_ms(), world.timer_precision_ms) + 2 * world.timer_precision_ms;
+    for _ in 0..[5, 100][world.below(2) as usize] {
+        let due_ms = out_ms + 1 + i64::from(world.below(width_ms));
+        send_for(world, &queue, due_ms, out_ms)?;
+    }
+    for _ in 0..world.below(3) {
+        recall(world)?;
+    }
+    services::catch_up(world)?;
+    if world.below(2) == 0 {
+        services::run_tick(world, Tick::TimerFlush, false)?;
+    }
+    let until_ms = out_ms + i64::from(world.below(width_ms));
+    world.note(format!("  it is {until_ms}"));
+    let ms = u64::try_from(until_ms - world.now_ms()).unwrap_or(0);
+    world.clock.advance(Duration::from_millis(ms));
+    for tick in [Tick::Dispatch, Tick::Timer] {
+        services::run_tick(world, tick, false)?;
+    }
+    if world.below(4) != 0 {
+        let operations = world.below(12).unsigned_abs().into();
+        world.note(format!("  the power will fail after {operations} operations"));
+        world.fail_power_after(operations);
+    }
+    stops::restart(world)
+}
+
+fn send_for(world: &mut World, queue: &Queue, due_ms: i64, out_ms: i64) -> Result<(), Violation> {
+    let body = world.new_body();
+    let mut pairs = new_properties(world);
+    let mut wanted = Wanted {
+        queue: queue.clone(),
+        body: body.clone(),
+        properties: pairs.clone(),
+    };
+    waits_for(&mut wanted, out_ms);
+    pairs.push((name::TIMER_DELIVER_MS, due_ms.to_string()));
+    let request = send_request((&queue.0, queue.1), &text_of(&pairs), body, false, world.now_ms());
+    finish_send(world, request, vec![wanted], true, &format!("send for {due_ms}"))
 }
 
 fn nothing_is_overdue(world: &World) -> Result<(), Violation> {
