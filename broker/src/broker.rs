@@ -136,7 +136,11 @@ impl Broker {
     ) -> anyhow::Result<Arc<Self>> {
         let config = Arc::clone(&configuration.broker);
         let store_config = Arc::clone(&configuration.store);
-        let directory = ConfigDirectory::new(config_directory(&store_config.get()), disk.clone());
+        let directory = ConfigDirectory::new(
+            config_directory(&store_config.get()),
+            disk.clone(),
+            Arc::clone(&clock),
+        );
         let delay_levels =
             DelayLevels::parse(&store_config.get().message_delay_level).context("read messageDelayLevel")?;
 

@@ -12,7 +12,8 @@
 //!
 //! With many topics ([`ALONE_FROM_TOPICS`], or always with `enableSingleTopicRegister`) that would cost too much for each
 //! change, so a few changed topics are announced alone (REGISTER_TOPIC_IN_NAMESRV), and the registration of the next
-//! period brings the data version up to date. A registration too long for one frame is sent in parts. Of many topics, a
+//! period brings the data version up to date. With fewer, so are those that change within [`CATCH_UP_AFTER`] of a
+//! registration, and the next one follows when that time is over. A registration too long for one frame is sent in parts. Of many topics, a
 //! registration holds only those that changed since the one before, as if the others had come in parts before it; when
 //! none has changed, the name server is only asked whether it still has this version.
 //!
@@ -63,6 +64,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 /// With so many topics, changed ones are announced alone. Reference: `splitRegistrationSize`.
 const ALONE_FROM_TOPICS: usize = 800;
+/// With fewer, the least time between two registrations of all of them; what changes meanwhile is announced alone.
+const CATCH_UP_AFTER: Duration = Duration::from_secs(1);
 /// Most topics that are announced alone, one after another; more are registered with all others.
 const MOST_ALONE: usize = 64;
 /// How many requests are remembered with their topics: what changes in a period should be among them.
@@ -430,22 +433,34 @@ impl Registrar {
         // What the last registration answered; announcements bring no version.
         let mut registered_done = 0;
         let mut due = Instant::now();
+        let mut registered_at = due;
+        let mut may_announce = true;
         loop {
             let began = Instant::now();
             let done = *wanted.borrow_and_update();
-            let alone = (began < due && known.is_some())
-                .then(|| self.to_announce_alone(&address, last_done, done))
+            let catch_up = self.catch_up_at(registered_at);
+            let alone = (began < due && known.is_some() && may_announce)
+                .then(|| self.to_announce_alone(&address, last_done, done, catch_up))
                 .flatten();
             let is_alone = alone.is_some();
             let result = match (alone, known) {
-                (Some(topics), Some(version)) => self.announce(&address, topics).await.map(|()| version),
+                (Some(topics), Some(version)) => {
+                    due = due.min(catch_up.unwrap_or(due));
+                    self.announce(&address, topics).await.map(|()| version)
+                }
                 _ => {
                     due = began + self.period();
+                    registered_at = began;
                     let result = self.register(&address, known, registered_done, done).await;
                     registered_done = done;
                     result
                 }
             };
+            // A name server of an older release does not know the request.
+            if is_alone && matches!(result, Err(RegisterError::Refused { .. })) {
+                may_announce = false;
+                continue;
+            }
             last_done = done;
             let is_news = shared.finish(&address, done, result.is_ok());
             match &result {
@@ -498,10 +513,23 @@ impl Registrar {
         Duration::from_millis(u64::from(period_ms.unsigned_abs()))
     }
 
+    /// Until when changed topics are announced alone because all were registered a moment ago; `None` when they are
+    /// announced alone at any time.
+    fn catch_up_at(&self, registered_at: Instant) -> Option<Instant> {
+        let is_always_alone = self.config().enable_single_topic_register || self.is_large();
+        (!is_always_alone).then(|| registered_at + CATCH_UP_AFTER)
+    }
+
     /// The topics that changed since the request `last_done`, if they may be announced without all others to this
     /// name server, which is registered with.
-    fn to_announce_alone(&self, address: &str, last_done: u64, wanted: u64) -> Option<Vec<Arc<TopicConfig>>> {
-        let is_alone = self.config().enable_single_topic_register || self.is_large();
+    fn to_announce_alone(
+        &self,
+        address: &str,
+        last_done: u64,
+        wanted: u64,
+        catch_up: Option<Instant>,
+    ) -> Option<Vec<Arc<TopicConfig>>> {
+        let is_alone = catch_up.is_none_or(|catch_up| Instant::now() < catch_up);
         // Another connection may lead to a name server that was started anew.
         if !is_alone || !self.client.is_connected(address) {
             return None;
@@ -887,6 +915,8 @@ mod tests {
         heard: watch::Sender<Vec<Heard>>,
         order_topic: Option<&'static str>,
         refuses: bool,
+        /// It does not know REGISTER_TOPIC_IN_NAMESRV.
+        is_old: bool,
     }
 
     #[derive(Clone, Debug)]
@@ -926,6 +956,10 @@ mod tests {
     }
 
     fn register_topic(namesrv: &FakeNamesrv, request: Request<'_, RegisterTopicRequestHeader>) -> Handled {
+        if namesrv.is_old {
+            let remark = "request type 217 not supported";
+            return Err(Refusal::new(response_code::REQUEST_CODE_NOT_SUPPORTED, remark));
+        }
         let route: TopicRouteData = fastjson::from_slice(request.body()).unwrap();
         let heard = Heard::Topic {
             topic: request.header.topic.clone(),
@@ -968,12 +1002,22 @@ mod tests {
 
     impl Running {
         async fn start(order_topic: Option<&'static str>, refuses: bool) -> Self {
+            Self::start_with(|namesrv| {
+                namesrv.order_topic = order_topic;
+                namesrv.refuses = refuses;
+            })
+            .await
+        }
+
+        async fn start_with(change: impl FnOnce(&mut FakeNamesrv)) -> Self {
             let (heard, receiver) = watch::channel(Vec::new());
-            let namesrv = FakeNamesrv {
+            let mut namesrv = FakeNamesrv {
                 heard,
-                order_topic,
-                refuses,
+                order_topic: None,
+                refuses: false,
+                is_old: false,
             };
+            change(&mut namesrv);
             let address = "127.0.0.1:0".parse().unwrap();
             let server = Server::bind(address, ServerConfig::default(), Arc::new(namesrv))
                 .await
@@ -997,6 +1041,18 @@ mod tests {
                 .unwrap()
                 .clone()
         }
+
+        /// Waits for the first registration of which this is true.
+        async fn registered(&mut self, is_wanted: impl Fn(&Heard) -> bool) -> Heard {
+            let of_all = |heard: &Heard| matches!(heard, Heard::Register { .. }) && is_wanted(heard);
+            let waiting = self.heard.wait_for(|heard| heard.iter().any(of_all));
+            let heard = tokio::time::timeout(Duration::from_secs(20), waiting)
+                .await
+                .expect("registered in time")
+                .unwrap()
+                .clone();
+            heard.into_iter().find(of_all).expect("it was waited for")
+        }
     }
 
     struct Broker {
@@ -1013,7 +1069,7 @@ mod tests {
         change(&mut config);
         let config = Arc::new(Live::new(config));
         let clock = Arc::new(ManualClock::new(1_700_000_000_000));
-        let config_directory = crate::registry::ConfigDirectory::on_host(directory.path());
+        let config_directory = crate::registry::ConfigDirectory::on_host(directory.path(), clock.clone());
         let mappings = QueueMappings::open(&config_directory, clock.clone(), "broker-a").unwrap();
         let topics = Topics::open(
             &config_directory,
@@ -1091,7 +1147,17 @@ mod tests {
 
         broker.options.topics.put(TopicConfig::new("New", 4));
         assert!(wait_registered(&broker).await);
-        let registered = namesrv.heard.borrow().last().cloned().unwrap();
+        let is_known = |heard: &Heard| match heard {
+            Heard::Topic { topic, .. } => topic == "New",
+            heard => topics_of(heard).contains_key("New"),
+        };
+        assert!(
+            namesrv.heard.borrow().iter().any(is_known),
+            "when the answer leaves"
+        );
+        let registered = namesrv
+            .registered(|heard| topics_of(heard).contains_key("New"))
+            .await;
         assert_eq!(topics_of(&registered)["New"].perm, 6);
         assert_eq!(version_of(&registered), broker.options.topics.data_version());
 
@@ -1157,6 +1223,7 @@ mod tests {
             heard,
             order_topic: None,
             refuses: false,
+            is_old: false,
         };
         let server = Server::bind(address, ServerConfig::default(), Arc::new(again))
             .await
@@ -1176,8 +1243,9 @@ mod tests {
         broker.options.topics.put(TopicConfig::new("Ordered", 4));
         let link = NamesrvLink::start(broker.options.clone());
         // The change is registered in its turn.
-        let heard = namesrv.heard(2).await;
-        assert!(topics_of(&heard[1])["Ordered"].order);
+        namesrv
+            .registered(|heard| topics_of(heard)["Ordered"].order)
+            .await;
         link.stop().await;
     }
 
@@ -1263,6 +1331,56 @@ mod tests {
         let heard = namesrv.heard(3).await;
         assert!(!topics_of(&heard[2]).contains_key("New"));
         assert_eq!(version_of(&heard[2]), topics.data_version());
+        link.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_few_topics_one_is_announced_alone_right_after_a_registration_that_is_then_caught_up_with() {
+        let mut namesrv = Running::start(None, false).await;
+        let broker = broker(&namesrv.address(), |_| ());
+        let link = NamesrvLink::start(broker.options.clone());
+        namesrv.heard(1).await;
+        tokio::time::sleep(CATCH_UP_AFTER).await;
+        let topics = &broker.options.topics;
+        topics.put(TopicConfig::new("First", 4));
+        assert!(
+            topics_of(&namesrv.heard(2).await[1]).contains_key("First"),
+            "nothing was told lately"
+        );
+        topics.put(TopicConfig::new("Second", 4));
+        let heard = namesrv.heard(3).await;
+        // On a machine that stood still for a second it is registered with all others.
+        assert!(match &heard[2] {
+            Heard::Topic { topic, .. } => topic == "Second",
+            heard => topics_of(heard).contains_key("Second"),
+        });
+        let caught_up = namesrv
+            .registered(|heard| topics_of(heard).contains_key("Second"))
+            .await;
+        assert_eq!(version_of(&caught_up), topics.data_version());
+        link.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_name_server_that_knows_no_announcements_gets_registrations() {
+        let mut namesrv = Running::start_with(|namesrv| namesrv.is_old = true).await;
+        let broker = broker(&namesrv.address(), |config| {
+            config.enable_single_topic_register = true
+        });
+        let link = NamesrvLink::start(broker.options.clone());
+        namesrv.heard(1).await;
+        let began = Instant::now();
+        for topic in ["First", "Second"] {
+            broker.options.topics.put(TopicConfig::new(topic, 4));
+            namesrv
+                .registered(|heard| topics_of(heard).contains_key(topic))
+                .await;
+        }
+        assert!(broker.options.waker.shared.lock()[&namesrv.address()].registered);
+        assert!(
+            began.elapsed() < Duration::from_millis(*PERIOD_MS.start() as u64),
+            "at once, not with the period"
+        );
         link.stop().await;
     }
 

@@ -131,7 +131,7 @@ pub fn order_changes(data: &[u8]) {
         name: "consumerOrderInfo.json.changes",
         content: data.to_vec(),
     });
-    let directory = ConfigDirectory::new("config", files);
+    let directory = ConfigDirectory::new("config", files, clock.clone());
     let offsets = ConsumerOffsets::open(&directory, clock.clone(), CONFIG.clone(), &STORE);
     let offsets = Arc::new(offsets.expect("no file is an empty table"));
     let batches = ConsumerOrderInfo::open(&directory, clock, offsets).expect("lines are passed over");
@@ -214,8 +214,9 @@ pub fn queue_mapping(data: &[u8]) {
             name: "",
             content: Vec::new(),
         });
-        let directory = ConfigDirectory::new("config", no_files);
-        let mappings = QueueMappings::open(&directory, Arc::new(ManualClock::new(0)), "b");
+        let clock = Arc::new(ManualClock::new(0));
+        let directory = ConfigDirectory::new("config", no_files, clock.clone());
+        let mappings = QueueMappings::open(&directory, clock, "b");
         mappings.expect("no file is an empty table")
     });
     let mappings = &*MAPPINGS;

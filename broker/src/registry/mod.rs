@@ -91,7 +91,7 @@ pub(crate) mod testing {
         }
 
         fn config_directory(&self) -> ConfigDirectory {
-            ConfigDirectory::on_host(self.path())
+            ConfigDirectory::on_host(self.path(), self.clock.clone())
         }
 
         pub(crate) fn text(&self, name: &str) -> String {

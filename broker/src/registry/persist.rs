@@ -5,11 +5,11 @@
 //!   load X:   X whole? use it.   missing or empty? X.bak.   damaged? kept aside as X.corrupt-<ms>, then X.bak.
 //! ```
 //!
-//! Invariants
-//! A large table that changes little by little is not written for every change: the change is a line that is appended to
-//! `X.changes` and synced, and X is written after a while. Then `X.changes` goes. A line says which version of the table
-//! it made, so that a later X is not changed back by lines that were left behind.
+//! A table that is large, or was written a moment ago, is not written for every change: the change is a line that is
+//! appended to `X.changes` and synced, and X is written after a while. Then `X.changes` goes. A line says which version of
+//! the table it made, so that a later X is not changed back by lines that were left behind.
 //!
+//! Invariants
 //! - At every moment X or X.bak is whole, so a crash loses at most the last write.
 //! - A write that fails leaves X and X.bak as they were, and is tried again.
 //! - A damaged file never takes the place of a whole X.bak.
@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use common::clock::Now;
+use common::clock::{Clock, Now};
 use common::service::{Next, Service, Waker};
 use common::small_file::{self, HostFiles, SmallFiles};
 use remoting::body::fastjson;
@@ -88,12 +88,16 @@ pub trait Table: Send + Sync {
 pub struct TableFile {
     path: PathBuf,
     files: Arc<dyn SmallFiles>,
+    clock: Arc<dyn Clock>,
     /// Changes of the table since it was opened.
     changes: AtomicU64,
     /// What is on disk. Held while writing: two writers must not mix their steps.
     written: Mutex<Written>,
     /// A change may be in no line: only the whole file makes up for it.
     needs_whole: AtomicBool,
+    /// When the whole file may be written again, on the monotonic clock. Not in `written`: whoever changes the table asks, and
+    /// must not wait for a write.
+    whole_due_us: AtomicU64,
     waker: OnceLock<PersistWaker>,
 }
 
@@ -104,8 +108,6 @@ struct Written {
     whole: u64,
     /// How many the file and the lines beside it hold.
     secured: u64,
-    /// Length of the file.
-    text_bytes: usize,
     /// There is a file of lines.
     has_lines: bool,
 }
@@ -118,20 +120,22 @@ pub type PersistWaker = Waker;
 pub struct ConfigDirectory {
     path: PathBuf,
     files: Arc<dyn SmallFiles>,
+    clock: Arc<dyn Clock>,
 }
 
 impl ConfigDirectory {
-    /// The directory at `path` of these files.
-    pub fn new(path: impl Into<PathBuf>, files: Arc<dyn SmallFiles>) -> Self {
+    /// The directory at `path` of these files. `clock` says how long a write is ago.
+    pub fn new(path: impl Into<PathBuf>, files: Arc<dyn SmallFiles>, clock: Arc<dyn Clock>) -> Self {
         ConfigDirectory {
             path: path.into(),
             files,
+            clock,
         }
     }
 
     /// The directory at `path` of the host.
-    pub fn on_host(path: impl Into<PathBuf>) -> Self {
-        Self::new(path, Arc::new(HostFiles))
+    pub fn on_host(path: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Self {
+        Self::new(path, Arc::new(HostFiles), clock)
     }
 
     /// The lines beside one of its files; nothing is read yet.
@@ -141,7 +145,11 @@ impl ConfigDirectory {
 
     /// One of its files; nothing is read yet.
     pub fn file(&self, name: &str) -> TableFile {
-        TableFile::new(self.path.join(name), Arc::clone(&self.files))
+        TableFile::new(
+            self.path.join(name),
+            Arc::clone(&self.files),
+            Arc::clone(&self.clock),
+        )
     }
 }
 
@@ -152,13 +160,15 @@ impl std::fmt::Display for ConfigDirectory {
 }
 
 impl TableFile {
-    fn new(path: PathBuf, files: Arc<dyn SmallFiles>) -> Self {
+    fn new(path: PathBuf, files: Arc<dyn SmallFiles>, clock: Arc<dyn Clock>) -> Self {
         TableFile {
             path,
             files,
+            clock,
             changes: AtomicU64::new(0),
             written: Mutex::default(),
             needs_whole: AtomicBool::new(false),
+            whole_due_us: AtomicU64::new(0),
             waker: OnceLock::new(),
         }
     }
@@ -188,10 +198,14 @@ impl TableFile {
         self.changes.load(Ordering::Acquire) != written.secured
     }
 
-    /// The least time between two writes of the whole file.
-    fn gap(&self) -> Duration {
-        let mib = u32::try_from(self.lock_written().text_bytes >> 20).unwrap_or(u32::MAX);
-        MIN_GAP + GAP_PER_MIB.saturating_mul(mib)
+    /// Whether the whole file has not been written for so long that another write costs little.
+    pub fn is_whole_due(&self) -> bool {
+        self.whole_due_in().is_zero()
+    }
+
+    fn whole_due_in(&self) -> Duration {
+        Duration::from_micros(self.whole_due_us.load(Ordering::Relaxed))
+            .saturating_sub(self.clock.monotonic())
     }
 
     /// A change will not be among the lines of [`TableFile::secure_with`]: only the whole file can hold it.
@@ -225,6 +239,7 @@ impl TableFile {
         written: &mut Written,
         changes: u64,
     ) -> Result<(), PersistError> {
+        let began = self.clock.monotonic();
         let text = fastjson::to_pretty(&snapshot()?).map_err(|source| PersistError::Encode {
             path: self.path.clone(),
             source,
@@ -236,9 +251,11 @@ impl TableFile {
         *written = Written {
             whole: changes,
             secured: changes,
-            text_bytes: text.len(),
             has_lines: false,
         };
+        let whole_due_us = (began + whole_gap(text.len())).as_micros();
+        let whole_due_us = u64::try_from(whole_due_us).unwrap_or(u64::MAX);
+        self.whole_due_us.store(whole_due_us, Ordering::Relaxed);
         Ok(())
     }
 
@@ -362,8 +379,12 @@ struct Entry {
     period: Duration,
     /// Not before this time.
     due: Duration,
-    /// And not the whole file before this one.
-    whole_due: Duration,
+}
+
+/// The least time between two writes of a file of this length.
+fn whole_gap(text_bytes: usize) -> Duration {
+    let mib = u32::try_from(text_bytes >> 20).unwrap_or(u32::MAX);
+    MIN_GAP + GAP_PER_MIB.saturating_mul(mib)
 }
 
 /// The values of lines, up to the first that is none. The last may be torn: then it was not acknowledged.
@@ -404,7 +425,6 @@ impl Entry {
             table,
             period,
             due: Duration::ZERO,
-            whole_due: Duration::ZERO,
         }
     }
 
@@ -422,20 +442,16 @@ impl Entry {
                 self.wait(now, self.period)
             };
         }
-        let is_whole = now >= self.whole_due || stopping;
+        let whole_due_in = file.whole_due_in();
+        let is_whole = whole_due_in.is_zero() || stopping;
         let result = match is_whole {
             true => self.table.flush(),
             false if file.is_insecure() => self.table.secure(),
             // The next change is secured at once all the same.
-            false => return self.whole_due - now,
+            false => return whole_due_in,
         };
         match result {
-            Ok(()) => {
-                if is_whole {
-                    self.whole_due = now + file.gap();
-                }
-                self.wait(now, self.period.max(MIN_GAP))
-            }
+            Ok(()) => self.wait(now, self.period.max(MIN_GAP)),
             Err(error) => {
                 tracing::error!("a config file is not written, will be tried again: {error}");
                 self.wait(now, RETRY_AFTER)
@@ -486,9 +502,13 @@ mod tests {
 
     impl Number {
         fn at(directory: &Path) -> Arc<Self> {
+            Self::timed_by(&Arc::new(ManualClock::new(0)), directory)
+        }
+
+        fn timed_by(clock: &Arc<ManualClock>, directory: &Path) -> Arc<Self> {
             Arc::new(Number {
                 value: AtomicI64::new(0),
-                file: ConfigDirectory::on_host(directory).file("number.json"),
+                file: ConfigDirectory::on_host(directory, clock.clone()).file("number.json"),
             })
         }
 
@@ -509,7 +529,10 @@ mod tests {
     }
 
     fn load(directory: &Path) -> anyhow::Result<Option<i64>> {
-        ConfigDirectory::on_host(directory).file("number.json").load(7)
+        let clock = Arc::new(ManualClock::new(0));
+        ConfigDirectory::on_host(directory, clock)
+            .file("number.json")
+            .load(7)
     }
 
     fn write(directory: &Path, name: &str, text: &str) {
@@ -595,8 +618,8 @@ mod tests {
     #[test]
     fn a_failed_write_leaves_the_old_file_and_is_tried_again() {
         let directory = tempfile::tempdir().unwrap();
-        let clock = ManualClock::new(0);
-        let number = Number::at(directory.path());
+        let clock = Arc::new(ManualClock::new(0));
+        let number = Number::timed_by(&clock, directory.path());
         let waker = Waker::new();
         let mut persist = Persist::new(&waker).on_change(number.clone());
         number.set(1);
@@ -619,8 +642,8 @@ mod tests {
     #[test]
     fn a_change_wakes_the_service_and_a_flood_of_them_is_written_at_intervals() {
         let directory = tempfile::tempdir().unwrap();
-        let clock = ManualClock::new(0);
-        let number = Number::at(directory.path());
+        let clock = Arc::new(ManualClock::new(0));
+        let number = Number::timed_by(&clock, directory.path());
         let waker = Waker::new();
         let mut persist = Persist::new(&waker).on_change(number.clone());
         number.set(1);
@@ -652,8 +675,8 @@ mod tests {
     #[test]
     fn a_periodic_file_is_written_when_due_and_at_the_end() {
         let directory = tempfile::tempdir().unwrap();
-        let clock = ManualClock::new(0);
-        let number = Number::at(directory.path());
+        let clock = Arc::new(ManualClock::new(0));
+        let number = Number::timed_by(&clock, directory.path());
         let waker = Waker::new();
         let period = Duration::from_secs(5);
         let mut persist = Persist::new(&waker).every(period, number.clone());
@@ -701,10 +724,18 @@ mod tests {
     }
 
     #[test]
-    fn a_large_file_is_written_whole_seldom() {
+    fn the_longer_a_file_the_less_often_it_is_written_whole() {
+        assert_eq!(whole_gap(500_000), MIN_GAP);
+        assert_eq!(whole_gap(30 << 20), MIN_GAP + 30 * GAP_PER_MIB);
+
         let directory = tempfile::tempdir().unwrap();
-        let number = Number::at(directory.path());
-        number.file.lock_written().text_bytes = 30 << 20;
-        assert_eq!(number.file.gap(), MIN_GAP + 30 * GAP_PER_MIB);
+        let clock = Arc::new(ManualClock::new(0));
+        let number = Number::timed_by(&clock, directory.path());
+        assert!(number.file.is_whole_due());
+        number.set(1);
+        number.flush().unwrap();
+        assert!(!number.file.is_whole_due());
+        clock.advance(MIN_GAP);
+        assert!(number.file.is_whole_due());
     }
 }

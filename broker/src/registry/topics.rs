@@ -39,7 +39,8 @@ pub mod perm {
 /// Operators may still create any number.
 pub const AUTO_CREATE_LIMIT: usize = 100_000;
 
-/// With so many topics a change is appended to a file beside `topics.json`, which is written after a while.
+/// With so many topics a change is always appended to a file beside `topics.json`, which is written after a while; with
+/// fewer, only if `topics.json` has just been written.
 const APPEND_FROM_TOPICS: usize = 1_000;
 /// Most changes that are kept to be appended; beyond it the whole file is written.
 const UNSAVED_LIMIT: usize = 10_000;
@@ -395,8 +396,9 @@ impl Topics {
 
     /// Keeps a change until it is in a file. With the version locked.
     fn note(&self, version: DataVersion, put: Option<TopicConfig>, removed: Option<String>) {
+        let is_cheap_whole = self.table.len() < APPEND_FROM_TOPICS && self.file.is_whole_due();
         let mut unsaved = self.lock_unsaved();
-        if self.table.len() < APPEND_FROM_TOPICS || unsaved.len() >= UNSAVED_LIMIT {
+        if is_cheap_whole || unsaved.len() >= UNSAVED_LIMIT {
             self.file.need_whole();
             return;
         }
@@ -561,8 +563,11 @@ fn system_topic_names(created: &[TopicConfig]) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::persist::{Persist, PersistWaker};
     use crate::registry::testing::Home;
+    use common::service::Service;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     fn remote() -> SocketAddr {
         "127.0.0.1:4000".parse().unwrap()
@@ -746,6 +751,50 @@ mod tests {
         let again = home.topics();
         assert_eq!(again.snapshot(), topics.snapshot());
         assert!(!again.file.is_behind(), "the lines are gone");
+    }
+
+    #[test]
+    fn of_a_small_table_only_changes_right_after_a_write_are_lines_and_a_crash_loses_none() {
+        let home = Home::empty();
+        let topics = home.topics();
+        let whole = || std::fs::read_to_string(topics.file.path()).unwrap();
+        topics.put(TopicConfig::new("first", 3));
+        topics.secure().unwrap();
+        assert!(whole().contains("\"first\""), "nothing was written lately");
+
+        topics.put(TopicConfig::new("second", 3));
+        topics.remove("first");
+        topics.secure().unwrap();
+        assert!(!whole().contains("\"second\""), "not written again so soon");
+        let reopened = home.topics();
+        assert_eq!(reopened.snapshot(), topics.snapshot());
+        assert_eq!(reopened.data_version(), topics.data_version());
+
+        home.clock.advance(Duration::from_secs(1));
+        topics.put(TopicConfig::new("third", 3));
+        topics.secure().unwrap();
+        assert!(whole().contains("\"second\"") && whole().contains("\"third\""));
+        assert!(!topics.file.path().with_extension("json.changes").exists());
+    }
+
+    #[test]
+    fn the_service_writes_a_small_table_whole_soon_after_its_lines() {
+        let home = Home::empty();
+        let topics = Arc::new(home.topics());
+        let mut persist = Persist::new(&PersistWaker::new()).on_change(topics.clone());
+        persist.tick(home.clock.now(), false).unwrap();
+        for topic in ["first", "second"] {
+            topics.put(TopicConfig::new(topic, 3));
+            topics.secure().unwrap();
+        }
+        assert!(topics.file.is_behind() && !topics.file.is_insecure());
+        for _ in 0..2 {
+            home.clock.advance(persist.interval());
+            persist.tick(home.clock.now(), false).unwrap();
+        }
+        assert!(home.clock.monotonic() < Duration::from_millis(250));
+        assert!(!topics.file.is_behind());
+        assert!(home.text("topics.json").contains("\"second\""));
     }
 
     #[test]

@@ -109,7 +109,7 @@ mod tests {
     const JAVA: &str = r#"{"dataVersion":{"counter":8,"stateVersion":0,"timestamp":1795377359480},"transactionCount":{"FxTx":{"count":3,"timeStamp":1795377359480}}}"#;
 
     fn open(home: &Home) -> TransactionMetrics {
-        let directory = ConfigDirectory::on_host(home.path());
+        let directory = ConfigDirectory::on_host(home.path(), home.clock.clone());
         TransactionMetrics::open(&directory, home.clock.clone()).unwrap()
     }
 

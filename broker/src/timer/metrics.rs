@@ -116,8 +116,9 @@ mod tests {
     use super::*;
 
     fn open(directory: &tempfile::TempDir) -> TimerMetrics {
-        let directory = ConfigDirectory::on_host(directory.path());
-        TimerMetrics::open(&directory, Arc::new(ManualClock::new(1_000))).unwrap()
+        let clock = Arc::new(ManualClock::new(1_000));
+        let directory = ConfigDirectory::on_host(directory.path(), clock.clone());
+        TimerMetrics::open(&directory, clock).unwrap()
     }
 
     fn counts(metrics: &TimerMetrics) -> Vec<(String, i64)> {
