@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A table that is large, or was written a moment ago, is not written for every change: the change is a line that is
-//! appended to `X.changes` and synced, and X is written after a while. Then `X.changes` goes. A line says which version of
-//! the table it made, so that a later X is not changed back by lines that were left behind.
+//! appended to `X.changes` and synced, and X is written after a while. `X.changes` becomes `X.bak.changes` then: what made X
+//! from X.bak, should X be damaged. A line says which version of the table it made, so that a later X is not changed back by
+//! lines that were left behind.
 //!
 //! Invariants
 //! - At every moment X or X.bak is whole, so a crash loses at most the last write.
@@ -98,6 +99,8 @@ pub struct TableFile {
     /// When the whole file may be written again, on the monotonic clock. Not in `written`: whoever changes the table asks, and
     /// must not wait for a write.
     whole_due_us: AtomicU64,
+    /// The table comes from X.bak.
+    is_from_backup: AtomicBool,
     waker: OnceLock<PersistWaker>,
 }
 
@@ -169,6 +172,7 @@ impl TableFile {
             written: Mutex::default(),
             needs_whole: AtomicBool::new(false),
             whole_due_us: AtomicU64::new(0),
+            is_from_backup: AtomicBool::new(false),
             waker: OnceLock::new(),
         }
     }
@@ -246,7 +250,7 @@ impl TableFile {
         })?;
         small_file::replace_on(&*self.files, &self.path, &text)?;
         if written.has_lines {
-            self.files.remove_file(&self.lines_path())?;
+            self.files.rename(&self.lines_path(), &self.backup_lines_path())?;
         }
         *written = Written {
             whole: changes,
@@ -291,24 +295,39 @@ impl TableFile {
         Ok(())
     }
 
-    /// The lines beside the file, as far as they are whole. If there are any, the file counts as behind.
+    /// The lines beside the file that [`TableFile::load`] has read, as far as they are whole. If there are any, the file
+    /// counts as behind.
     pub fn load_lines<T: DeserializeOwned>(&self) -> anyhow::Result<Vec<T>> {
-        let path = self.lines_path();
-        let text = self
-            .files
-            .read(&path)
-            .with_context(|| format!("read {}", path.display()))?;
-        let Some(text) = text else {
+        let mut lines = match self.is_from_backup.load(Ordering::Relaxed) {
+            true => self.read_lines(&self.backup_lines_path())?,
+            false => None,
+        };
+        if let Some(newer) = self.read_lines(&self.lines_path())? {
+            self.lock_written().has_lines = true;
+            lines.get_or_insert_default().extend(newer);
+        }
+        let Some(lines) = lines else {
             return Ok(Vec::new());
         };
-        self.lock_written().has_lines = true;
         self.need_whole();
         self.mark_changed();
-        Ok(whole_lines(&text))
+        Ok(lines)
+    }
+
+    fn read_lines<T: DeserializeOwned>(&self, path: &Path) -> anyhow::Result<Option<Vec<T>>> {
+        let text = self
+            .files
+            .read(path)
+            .with_context(|| format!("read {}", path.display()))?;
+        Ok(text.map(|text| whole_lines(&text)))
     }
 
     fn lines_path(&self) -> PathBuf {
         small_file::with_suffix(&self.path, ".changes")
+    }
+
+    fn backup_lines_path(&self) -> PathBuf {
+        small_file::with_suffix(&small_file::backup(&self.path), ".changes")
     }
 
     /// Reads the table by the rules above; `None` when there is no file yet. `now_ms` names a damaged file's copy.
@@ -338,6 +357,7 @@ impl TableFile {
                 backup.display()
             )
         })?;
+        self.is_from_backup.store(true, Ordering::Relaxed);
         tracing::warn!(
             "{} is missing or damaged: using {}, which lacks the last write",
             self.path.display(),
@@ -697,6 +717,12 @@ mod tests {
         assert_eq!(load(directory.path()).unwrap(), Some(2));
     }
 
+    fn reloaded_lines(directory: &Path) -> Vec<i64> {
+        let number = Number::at(directory);
+        number.file.load::<i64>(7).unwrap();
+        number.file.load_lines().unwrap()
+    }
+
     #[test]
     fn lines_beside_a_file_end_at_the_first_torn_one_and_go_with_the_next_whole_file() {
         let directory = tempfile::tempdir().unwrap();
@@ -710,6 +736,10 @@ mod tests {
         number.flush().unwrap();
         assert!(!directory.path().join("number.json.changes").exists());
         assert!(!number.file.is_insecure());
+        // What they said is in the file: they count again only if that is lost.
+        assert_eq!(reloaded_lines(directory.path()), [0; 0]);
+        write(directory.path(), "number.json", "damaged");
+        assert_eq!(reloaded_lines(directory.path()), [6, 7]);
 
         number.set(10);
         assert!(number.file.secure_with(|| Ok(b"10\n".to_vec())).unwrap());

@@ -778,6 +778,23 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_file_is_made_up_for_by_its_backup_and_the_lines_between_them() {
+        let home = Home::empty();
+        let topics = home.topics();
+        topics.put(TopicConfig::new("first", 3));
+        topics.secure().unwrap();
+        for topic in ["second", "third"] {
+            topics.put(TopicConfig::new(topic, 3));
+            topics.secure().unwrap();
+        }
+        topics.flush().unwrap();
+        std::fs::write(topics.file.path(), "damaged").unwrap();
+        let reopened = home.topics();
+        assert_eq!(reopened.snapshot(), topics.snapshot());
+        assert_eq!(reopened.data_version(), topics.data_version());
+    }
+
+    #[test]
     fn the_service_writes_a_small_table_whole_soon_after_its_lines() {
         let home = Home::empty();
         let topics = Arc::new(home.topics());
