@@ -68,7 +68,8 @@ pub trait Disk: SmallFiles {
 
 /// One mapped file.
 pub trait DiskFile: Send + Sync + Debug {
-    /// The memory of the file; it does not move or end while the `Arc` is held.
+    /// The memory of the file, a shared mapping as `MmapOptions::map_raw` makes it; it does not move or end while the `Arc`
+    /// is held.
     fn memory(&self) -> &Arc<MmapRaw>;
 
     /// Makes sure that writes into the range find room on the disk. Without it such a write may kill the process.

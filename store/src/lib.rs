@@ -33,6 +33,7 @@
 //! | `checkpoint`, `deleted_topics` | what recovery must know                                       |
 //! | `queue_note`        | the queues as a checkpoint found them: a start opens no file of a queue  |
 //! | `retention`         | old files go                                                             |
+//! | `resident`          | pages of the log that nobody needs are not the process's memory          |
 //! | `timer/`            | wheel, log and checkpoint of messages with a delivery time               |
 //! | `mapped_file`, `mapped_file_queue` | files as memory: the only unsafe code; runs of equal files |
 //! | `disk`              | the file system, handed in                                               |
@@ -61,6 +62,7 @@ pub mod queue_note;
 mod queue_offsets;
 pub mod record;
 mod recovery;
+mod resident;
 mod retention;
 mod scan;
 pub mod services;

@@ -24,7 +24,7 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
-use memmap2::MmapRaw;
+use memmap2::{MmapRaw, UncheckedAdvice};
 
 use crate::disk::{Disk, DiskFile};
 
@@ -40,7 +40,14 @@ pub struct MappedFile {
     reserved: AtomicUsize,
     populated: AtomicUsize,
     has_writer: AtomicBool,
+    /// Pages below were let go; what was read since is resident again.
+    let_go: AtomicUsize,
+    /// The lowest position that was asked for since then.
+    lowest_read: AtomicUsize,
 }
+
+/// The least page of the systems we know: what is let go begins and ends with one.
+const PAGE_BYTES: usize = 4096;
 
 impl MappedFile {
     /// Makes a new file of zeros.
@@ -80,6 +87,8 @@ impl MappedFile {
             reserved: AtomicUsize::new(published),
             populated: AtomicUsize::new(published),
             has_writer: AtomicBool::new(false),
+            let_go: AtomicUsize::new(0),
+            lowest_read: AtomicUsize::new(usize::MAX),
         }
     }
 
@@ -120,6 +129,9 @@ impl MappedFile {
     pub fn bytes(&self, range: Range<usize>) -> Option<&[u8]> {
         if range.start > range.end || range.end > self.published() {
             return None;
+        }
+        if range.start < self.lowest_read.load(Ordering::Relaxed) {
+            self.lowest_read.fetch_min(range.start, Ordering::Relaxed);
         }
         // SAFETY: the range lies below `published`, hence inside the mapping, which lives as long as `self.memory`.
         // Bytes below `published` are never written again: a `MappedFileWriter` writes above it and only raises it,
@@ -166,6 +178,27 @@ impl MappedFile {
         }
     }
 
+    /// Lets written pages below `below` go: they are not this process's memory any more, but still the file's, and come
+    /// back when they are read. Nothing happens to pages that were let go before and of which nobody has taken a slice
+    /// since. Not to be called by two threads at once.
+    pub fn let_go(&self, below: usize) -> io::Result<()> {
+        let below = below.min(self.published()) / PAGE_BYTES * PAGE_BYTES;
+        let let_go = self.let_go.load(Ordering::Relaxed);
+        let lowest_read = self.lowest_read.swap(usize::MAX, Ordering::Relaxed);
+        let from = let_go.min(lowest_read) / PAGE_BYTES * PAGE_BYTES;
+        if from >= below {
+            return Ok(());
+        }
+        // SAFETY: the memory is a shared mapping of a file, as `DiskFile::memory` promises. Its pages are the file's, the
+        // dirty ones too: the next access, also through a slice that somebody holds, finds the same bytes.
+        unsafe {
+            self.memory
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, from, below - from)?;
+        }
+        self.let_go.store(below.max(let_go), Ordering::Relaxed);
+        Ok(())
+    }
+
     /// How far pages have been brought into memory.
     pub fn populated(&self) -> usize {
         self.populated.load(Ordering::Relaxed)
@@ -197,6 +230,7 @@ impl MappedFile {
         *self.published.get_mut() = published;
         *self.reserved.get_mut() = published;
         *self.populated.get_mut() = published;
+        *self.let_go.get_mut() = 0;
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! | store-dispatch   | every append           | queues, index, arrivals                                     |
 //! | store-queues     |                        | queues, index and checkpoint to disk                        |
 //! | store-retention  |                        | old files, disk watermarks                                  |
+//! | store-resident   |                        | lets pages of the log go that nobody needs                  |
 //!
 //! Each is a struct around the store, so that a test can tick it without a thread.
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 use common::clock::Now;
 use common::service::{Next, Service, Services, Waker};
 
+use crate::resident;
 use crate::store::Store;
 
 /// Who wakes whom.
@@ -28,6 +30,7 @@ pub(crate) struct Wakers {
     pub(crate) dispatch: Waker,
     pub(crate) flush_queues: Waker,
     pub(crate) retention: Waker,
+    pub(crate) resident: Waker,
 }
 
 macro_rules! services {
@@ -95,4 +98,7 @@ services! {
     /// Deletes what is old.
     RetentionService = "store-retention", every Store::retention_interval, does |store, now, _| store.retention_tick(now),
         woken by retention;
+    /// Lets pages go.
+    ResidentService = "store-resident", every |_| resident::ROUND_EVERY, does |store, _, _| store.resident_tick(),
+        woken by resident;
 }
