@@ -161,12 +161,13 @@ pub fn order_changes(data: &[u8]) {
 
 fn copied(change: &BatchChange) -> BatchChange {
     BatchChange {
-        time_ms: change.time_ms,
+        after_write: change.after_write,
         topic: change.topic.clone(),
         group: change.group.clone(),
         queue_id: change.queue_id,
         batch: change.batch.clone(),
         offset: change.offset,
+        reset: change.reset,
     }
 }
 

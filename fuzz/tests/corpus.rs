@@ -470,13 +470,14 @@ fn tables(corpus: &mut Corpus) {
         corpus.insert(format!("attributes/{name}"), chosen(choice, text.as_bytes()));
     }
 
-    let change = |batch, offset| BatchChange {
-        time_ms: 1_764_054_000_000,
+    let change = |batch, offset, reset| BatchChange {
+        after_write: 3,
         topic: "Orders".to_owned(),
         group: "g".to_owned(),
         queue_id: 2,
         batch,
         offset,
+        reset,
     };
     let batch = OrderInfo {
         attempt_id: Some("a".to_owned()),
@@ -488,7 +489,7 @@ fn tables(corpus: &mut Corpus) {
         offset_next_visible_time: Some([(6, 1_764_054_010_000)].into()),
         pop_time_ms: 1_764_053_990_000,
     };
-    let lines = [change(Some(batch), Some(7)), change(None, None)].map(|change| {
+    let lines = [change(Some(batch), Some(7), None), change(None, None, Some(2))].map(|change| {
         let mut line = fastjson::to_vec(&change).expect("a change is JSON");
         line.push(b'\n');
         line

@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use common::clock::Clock;
@@ -57,8 +57,10 @@ pub struct ConsumerOffsets {
     lmq_enabled: bool,
     /// As [`ConsumerOffsets::written_ms`] gives it.
     written_ms: Option<i64>,
-    /// As [`ConsumerOffsets::newest_file_ms`] gives it.
-    newest_file_ms: AtomicI64,
+    /// As [`ConsumerOffsets::loaded_number`] gives it.
+    loaded_number: u64,
+    /// As [`ConsumerOffsets::write_number`] gives it.
+    write_number: AtomicU64,
     flush_log: OnceLock<FlushLog>,
 }
 
@@ -102,6 +104,7 @@ impl ConsumerOffsets {
             let saved = plain.load(clock.wall_ms())?;
             (plain, saved)
         };
+        let loaded_number = saved.as_ref().and_then(|saved| saved.write_number).unwrap_or(0);
         let mut offsets = ConsumerOffsets {
             groups: DashMap::default(),
             unknown: FileTable::new(),
@@ -112,7 +115,8 @@ impl ConsumerOffsets {
             config,
             lmq_enabled,
             written_ms: saved.as_ref().map_or(Some(0), |saved| saved.written_time),
-            newest_file_ms: AtomicI64::new(saved.as_ref().and_then(|saved| saved.written_time).unwrap_or(0)),
+            loaded_number,
+            write_number: AtomicU64::new(loaded_number),
             flush_log: OnceLock::new(),
         };
         offsets.fill(saved.unwrap_or_default());
@@ -131,9 +135,19 @@ impl ConsumerOffsets {
         self.written_ms
     }
 
-    /// The file that is there now says that it was written then at the latest, ms: what changes later is not in it.
-    pub(super) fn newest_file_ms(&self) -> i64 {
-        self.newest_file_ms.load(Ordering::Acquire)
+    /// Which write of the file is the one that was read; 0 without one.
+    pub(super) fn loaded_number(&self) -> u64 {
+        self.loaded_number
+    }
+
+    /// The newest write of the file, which may have failed. A change that was made before this is asked for is in every later one.
+    pub(super) fn write_number(&self) -> u64 {
+        self.write_number.load(Ordering::Acquire)
+    }
+
+    /// There was a write of this number: the next gets a higher one.
+    pub(super) fn note_write(&self, number: u64) {
+        self.write_number.fetch_max(number, Ordering::AcqRel);
     }
 
     fn fill(&mut self, saved: ConsumerOffsetFile) {
@@ -244,6 +258,14 @@ impl ConsumerOffsets {
             && self
                 .look(group, topic, |offsets| offsets.reset.contains_key(&queue_id))
                 .unwrap_or(false)
+    }
+
+    /// Where the reset leads that waits for the consumer.
+    pub(super) fn pending_reset(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        let queue_id = self.queue_of(group, queue_id);
+        self.look(group, topic, |offsets| offsets.reset.get(&queue_id).copied())
+            .flatten()
+            .filter(|_| self.resets_enabled())
     }
 
     /// Takes the pending reset to tell it to the consumer: each is told once.
@@ -566,10 +588,9 @@ impl ConsumerOffsets {
     }
 
     fn flush_as_of(&self, written_ms: i64) -> Result<(), PersistError> {
-        let mut is_written = false;
         self.file.flush_with(|| {
-            is_written = true;
-            let written_time = Some(written_ms);
+            // Before the snapshot: who makes a change later knows that this write may not hold it.
+            let write_number = self.write_number.fetch_add(1, Ordering::AcqRel) + 1;
             let snapshot = self.snapshot();
             if let Some(flush_log) = self.flush_log.get() {
                 flush_log().map_err(|source| PersistError::Prerequisite {
@@ -578,15 +599,11 @@ impl ConsumerOffsets {
                 })?;
             }
             Ok(ConsumerOffsetFile {
-                written_time,
+                written_time: Some(written_ms),
+                write_number: Some(write_number),
                 ..snapshot
             })
-        })?;
-        // A file that was up to date still says what it said.
-        if is_written {
-            self.newest_file_ms.store(written_ms, Ordering::Release);
-        }
-        Ok(())
+        })
     }
 }
 
@@ -626,6 +643,7 @@ mod tests {
         offsets.flush().unwrap();
         let mut after = saved(&home, FILE_NAME);
         let written_time = after.written_time.take();
+        assert_eq!(after.write_number.take(), Some(1));
         assert_eq!((after, written_time), (before, Some(home.clock.wall_ms())));
         assert_eq!(
             (offsets.written_ms(), home.consumer_offsets().written_ms()),

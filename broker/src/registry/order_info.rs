@@ -39,7 +39,6 @@ pub struct ConsumerOrderInfo {
     file: TableFile,
     log: OrderLog,
     offsets: Arc<ConsumerOffsets>,
-    clock: Arc<dyn Clock>,
     /// Whether the file holds batches of which nothing is left.
     keeps_done: bool,
 }
@@ -141,7 +140,6 @@ impl ConsumerOrderInfo {
             file,
             log,
             offsets,
-            clock,
             keeps_done: true,
         };
         opened.catch_up(changes);
@@ -154,17 +152,18 @@ impl ConsumerOrderInfo {
             return;
         }
         self.file.mark_changed();
-        let Some(written_ms) = self.offsets.written_ms() else {
+        let newest = changes.iter().map(|change| change.after_write).max();
+        self.offsets.note_write(newest.unwrap_or(0));
+        if self.offsets.written_ms().is_none() {
             // A Java broker has gone on since.
             return;
-        };
+        }
+        let loaded_number = self.offsets.loaded_number();
         for change in changes {
             // An offset is in the offsets' file if that is newer. A batch is in the file of batches, which may be older: what
             // the last line says of a queue is right in any case.
-            if let Some(offset) = change.offset.filter(|_| change.time_ms >= written_ms) {
-                let (group, topic) = (&change.group, &change.topic);
-                self.offsets
-                    .commit("the last process", group, topic, change.queue_id, offset);
+            if change.after_write >= loaded_number {
+                self.catch_up_offset(&change);
             }
             let mut table = self.lock();
             let queues = table.entry((change.topic, change.group)).or_default();
@@ -175,6 +174,19 @@ impl ConsumerOrderInfo {
         }
     }
 
+    fn catch_up_offset(&self, change: &BatchChange) {
+        let (group, topic, queue_id) = (&change.group, &change.topic, change.queue_id);
+        let _ = match change.reset {
+            Some(offset) => self.offsets.assign_reset(group, topic, queue_id, offset),
+            // Taken since the file was written: it must not undo the acks that followed.
+            None => self.offsets.take_reset(group, topic, queue_id).is_some(),
+        };
+        if let Some(offset) = change.offset {
+            self.offsets
+                .commit("the last process", group, topic, queue_id, offset);
+        }
+    }
+
     /// Makes what has become of the queue's batch survive the end of the process, and `offset`, if the group's was changed and
     /// committed. To be called before the answer; the queue must be locked.
     ///
@@ -182,13 +194,15 @@ impl ConsumerOrderInfo {
     /// When the line cannot be written: a crash in the next seconds would forget it.
     pub fn keep(&self, queue: GroupQueue<'_>, offset: Option<i64>) -> io::Result<()> {
         let change = BatchChange {
-            // The file may say that it is written a little later than now: this is not in it.
-            time_ms: self.clock.wall_ms().max(self.offsets.newest_file_ms()),
+            after_write: self.offsets.write_number(),
             topic: queue.topic.to_owned(),
             group: queue.group.to_owned(),
             queue_id: queue.queue_id,
             batch: self.change(queue, |batch| batch.clone()),
             offset,
+            reset: self
+                .offsets
+                .pending_reset(queue.group, queue.topic, queue.queue_id),
         };
         if is_planted(PlantedBug::ForgetOrder) {
             return Ok(());
@@ -619,6 +633,37 @@ mod tests {
         ack(&info, 6);
         let info = home.order_info();
         assert_eq!((committed(&info), blocked(&info, 1_000)), (Some(7), false));
+    }
+
+    #[test]
+    fn a_reset_that_was_taken_does_not_undo_the_acks_that_followed() {
+        let (home, info) = empty();
+        info.offsets
+            .assign_reset(QUEUE.group, QUEUE.topic, QUEUE.queue_id, 5);
+        info.keep(QUEUE, Some(5)).unwrap();
+        info.offsets.flush().unwrap();
+        let info = home.order_info();
+        assert_eq!(
+            info.offsets
+                .pending_reset(QUEUE.group, QUEUE.topic, QUEUE.queue_id),
+            Some(5)
+        );
+
+        info.offsets.take_reset(QUEUE.group, QUEUE.topic, QUEUE.queue_id);
+        info.update(QUEUE, batch(&[5, 6]), 1_000);
+        ack(&info, 5);
+        assert_eq!(committed(&home.order_info()), Some(6));
+    }
+
+    #[test]
+    fn a_reset_in_the_millisecond_of_an_ack_stands_once_it_is_written() {
+        let (home, info) = empty();
+        info.update(QUEUE, batch(&[5, 6]), 1_000);
+        ack(&info, 5);
+        info.offsets
+            .assign_reset(QUEUE.group, QUEUE.topic, QUEUE.queue_id, 2);
+        info.offsets.flush().unwrap();
+        assert_eq!(committed(&home.order_info()), Some(2));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A line holds the whole state of one queue, so it may be read twice. Lines are not synced: they survive the end of the process,
-//! however it comes, and may be lost with the power. An offset that was written before the offsets' file is in that file too, so
-//! it counts no more; after a Java broker no line does.
+//! however it comes, and may be lost with the power. What a line says of the group's offset, and of a reset, is in the offsets' file
+//! too if that was written later, and counts no more; after a Java broker no line does.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 /// What has become of the last batch of a queue.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchChange {
-    /// When, ms.
-    pub time_ms: i64,
+    /// The newest write of the offsets' file by then: what that file does not hold was changed after it.
+    #[serde(default)]
+    pub after_write: u64,
     /// The topic.
     pub topic: String,
     /// The group.
@@ -32,6 +33,9 @@ pub struct BatchChange {
     pub batch: Option<OrderInfo>,
     /// Where the group goes on, if that changed.
     pub offset: Option<i64>,
+    /// Where a reset leads that no consumer has taken yet.
+    #[serde(default)]
+    pub reset: Option<i64>,
 }
 
 /// The lines beside one file.

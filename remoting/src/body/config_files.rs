@@ -43,6 +43,9 @@ pub struct ConsumerOffsetFile {
     /// When this file was written, ms; ours alone, not in the answer
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written_time: Option<i64>,
+    /// Which write of the file this is; ours alone, not in the answer
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_number: Option<u64>,
 }
 
 /// Progress of each delay level: file `delayOffset.json` and answer to GET_ALL_DELAY_OFFSET.
