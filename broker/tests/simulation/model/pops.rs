@@ -156,6 +156,9 @@ pub struct Pops {
     pub parked: Vec<Poll>,
     /// When the broker started.
     pub started_ms: i64,
+    /// Where the log ended after the last crash: what came back before may have been decided without being written down, and
+    /// is decided again.
+    pub crashed_at: u64,
     /// Groups of whose notifications one was answered since there is something in the topic.
     pub noticed: BTreeSet<(&'static str, String)>,
 }
@@ -457,13 +460,19 @@ impl Model {
 
     /// A topic was deleted: what was handed out of it is nobody's business any more.
     pub fn forget_handouts(&mut self, topic: &str) {
-        for handout in &mut self.pops.handouts {
-            handout.is_orphan |= handout.key.queue.0 == topic;
+        let crashed_at = self.pops.crashed_at;
+        let of_topic = |handout: &&mut Handout| handout.key.queue.0 == topic;
+        for handout in self.pops.handouts.iter_mut().filter(of_topic) {
+            handout.is_orphan = true;
+            // When it is decided again, whoever makes the topic anew has another message at its offset, and that is not known for
+            // its copy.
+            handout.copy_at = handout.copy_at.filter(|at| *at >= crashed_at);
         }
     }
 
     /// Forgets what a crash took; `lost_from` is the first place where it left something behind.
     pub fn forget_lost_pop_records(&mut self, lost_from: Option<u64>) {
+        self.pops.crashed_at = self.log_end;
         let mut handouts = std::mem::take(&mut self.pops.handouts);
         for handout in &mut handouts {
             let (key, offset) = (&handout.key, handout.offset);
