@@ -73,6 +73,8 @@ pub enum GetStatus {
     NoMatchedLogicQueue,
     /// The queue never had a message.
     NoMessageInQueue,
+    /// The disk failed before anything was looked at. Ours alone.
+    ReadFailed,
 }
 
 impl GetStatus {
@@ -88,6 +90,7 @@ impl GetStatus {
             GetStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
             GetStatus::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
             GetStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+            GetStatus::ReadFailed => "READ_FAILED",
         }
     }
 }
@@ -451,6 +454,9 @@ impl<'a> Reading<'a> {
                         offset = self.next,
                         "reading a queue failed: {error}"
                     );
+                    if to_wire(self.next) == self.request.offset {
+                        self.settle_for(GetStatus::ReadFailed);
+                    }
                     break;
                 }
             }

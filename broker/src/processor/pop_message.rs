@@ -337,6 +337,8 @@ impl<'a> Popping<'a> {
             broker
                 .consumer_offsets
                 .commit("pop", group, topic, queue_id, found.next_begin_offset);
+        } else if found.status == GetStatus::ReadFailed {
+            self.look_again_at(self.pop_time_ms + LOOK_AGAIN_MS);
         }
         self.rest += (found.max_offset - found.next_begin_offset).max(0);
         Ok(())

@@ -3,7 +3,8 @@
 //! ```text
 //!   check (pull_checks.rs) ─> offset reset by an operator,      ─> get ─┬─ found: records as they are stored
 //!                             or moved as a broadcasting member         ├─ nothing yet: hold/pull.rs, then once more
-//!                             (pull_broadcast.rs)? 21                   └─ else: where to go on
+//!                             (pull_broadcast.rs)? 21                   ├─ not to be read: refused, the client waits a little
+//!                                                                       └─ else: where to go on
 //! ```
 //!
 //! A held pull is handled again, from the top, when a message arrives or its time is up; the second time it is answered
@@ -16,7 +17,7 @@ use common::names;
 use remoting::body::group::SubscriptionGroupConfig;
 use remoting::codes::response_code;
 use remoting::header::{PullMessageRequestHeader, PullMessageResponseHeader};
-use remoting::request::{Handled, Outcome, Response};
+use remoting::request::{Handled, Outcome, Refusal, Response};
 use store::{GetOutcome, GetRequest, GetStatus, QueueOffset};
 
 use crate::broker::Broker;
@@ -68,6 +69,10 @@ pub(crate) fn pull_message(broker: &Broker, mut request: PullRequest<'_>) -> Han
     let mut found = get(broker, &request.header, &checked, slowdown, &mut records);
     pull_cold::record(broker, &request, &stored_topic(&request.header), found.size_bytes);
     commit(broker, &request, found.next_begin_offset);
+    if found.status == GetStatus::ReadFailed {
+        // Told to go on where it was, it would ask again at once, for as long as the disk fails.
+        return Err(Refusal::system_error("the queue cannot be read now"));
+    }
 
     let mut code = code_of(found.status, request.header.queue_offset);
     if let Some(placed) = &placed {
@@ -210,6 +215,7 @@ fn code_of(status: GetStatus, asked_offset: i64) -> i32 {
             response_code::PULL_NOT_FOUND
         }
         GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne => response_code::PULL_NOT_FOUND,
+        GetStatus::ReadFailed => response_code::SYSTEM_ERROR,
         GetStatus::NoMatchedLogicQueue
         | GetStatus::NoMessageInQueue
         | GetStatus::OffsetOverflowBadly

@@ -405,6 +405,8 @@ pub fn is_pull_right(model: &Model, pull: &ParkedPull, answer: &Answer) -> Resul
                 .any(|record| offset_of(record) == offset);
             ensure!(is_reset || !is_there, "{what}: the message is there");
         }
+        // Refused, not sent back to where it was: it would ask without end.
+        response_code::SYSTEM_ERROR if model.opens_fail => {}
         _ => {
             let exists = model
                 .topics

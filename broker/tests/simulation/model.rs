@@ -191,6 +191,8 @@ pub struct Model {
     pub dispatched: u64,
     /// A dispatch may have failed in the middle of a record, and was not tried again since.
     pub may_be_half_dispatched: bool,
+    /// Whether files cannot be opened now, perhaps those of queues.
+    pub opens_fail: bool,
     /// Records whose sender was told that they are on disk.
     pub promised: BTreeSet<u64>,
     /// Requests that wait for the disk, by connection and opaque.

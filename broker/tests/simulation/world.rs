@@ -332,6 +332,7 @@ impl World {
     /// The power fails after so many more operations of the disk.
     pub fn fail_power_after(&mut self, operations: u64) {
         self.power_is_failing = true;
+        self.model.opens_fail = true;
         self.disk.set_faults(Faults {
             power_fails_after: Some(operations),
             ..Faults::default()

@@ -58,8 +58,10 @@ pub fn failing_disk(world: &mut World) -> Result<(), Violation> {
     });
     // Not a failing power, but the same licence to refuse.
     world.power_is_failing = true;
+    world.model.opens_fail = operation == Operation::Open;
     let result = live_on(world);
     world.power_is_failing = false;
+    world.model.opens_fail = false;
     world.disk.set_faults(Faults::default());
     result?;
     // The service may have looked at its files meanwhile, and looks at them again after their period.

@@ -76,6 +76,7 @@ pub fn crash(world: &mut World) -> Result<(), Violation> {
         let seed = world.random.next_u64();
         world.disk.crash(seed).map_err(|error| error.to_string())?;
         world.power_is_failing = false;
+        world.model.opens_fail = false;
         // No machine is back in the millisecond in which it went.
         let ms = 5 + world.below(3_000);
         world
