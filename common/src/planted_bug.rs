@@ -39,6 +39,8 @@ pub enum PlantedBug {
     BelieveTakenOver,
     /// Of two requests that came with one read, the second is handled first.
     Overtake,
+    /// A reset that a pop in order took is there again after a kill.
+    ForgetTakenReset,
     /// One ack of a batch that was popped in order lets the next pop in.
     OneAckUnblocks,
     /// What became of a batch that was popped in order is written with the files only, not before it is answered.
@@ -63,7 +65,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 26] = [
+    pub const ALL: [PlantedBug; 27] = [
         PlantedBug::SkipLogFlush,
         PlantedBug::SkipQueueFlush,
         PlantedBug::PublishBeforeCopy,
@@ -80,6 +82,7 @@ impl PlantedBug {
         PlantedBug::PopProgressAhead,
         PlantedBug::BelieveTakenOver,
         PlantedBug::Overtake,
+        PlantedBug::ForgetTakenReset,
         PlantedBug::OneAckUnblocks,
         PlantedBug::ForgetOrder,
         PlantedBug::ForgetSends,

@@ -178,6 +178,7 @@ impl ConsumerOrderInfo {
         let (group, topic, queue_id) = (&change.group, &change.topic, change.queue_id);
         let _ = match change.reset {
             Some(offset) => self.offsets.assign_reset(group, topic, queue_id, offset),
+            None if is_planted(PlantedBug::ForgetTakenReset) => false,
             // Taken since the file was written: it must not undo the acks that followed.
             None => self.offsets.take_reset(group, topic, queue_id).is_some(),
         };

@@ -131,6 +131,14 @@ impl InOrder {
         }
     }
 
+    /// An operator sends the group elsewhere, which is on the disk: the next pop goes there, whatever is in flight.
+    pub fn reset_by_operator(&mut self, offset: i64) {
+        *self = InOrder {
+            next: vec![Some(offset)],
+            ..InOrder::default()
+        };
+    }
+
     /// There was nothing at the group's offset: it is further on, and that is written down a little later.
     pub fn correct(&mut self, offset: i64) {
         if self.next() != Some(offset) {
@@ -250,6 +258,16 @@ impl Orders {
             queue.batch = Batch::Unknown;
             queue.survives_from = 0;
         }
+    }
+
+    /// An operator sends the group elsewhere. Consumers let go of what they have of the queue: an ack without a batch would be
+    /// taken at its word.
+    pub fn reset(&mut self, queue: &Queue, offset: i64) {
+        self.held.retain(|held| held.key.queue != *queue);
+        self.queues
+            .entry(queue.clone())
+            .or_default()
+            .reset_by_operator(offset);
     }
 
     /// A topic is deleted, and with it all that was handed out of it.

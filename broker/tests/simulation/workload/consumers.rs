@@ -177,15 +177,28 @@ pub fn commit_in(world: &mut World, queue: Queue, groups: [&str; 2]) -> Result<(
 
 /// An operator sets a group back.
 pub fn reset(world: &mut World) -> Result<(), Violation> {
-    let Some(queue) = random_queue(world).filter(|_| !world.power_is_failing) else {
+    let group = GROUPS[world.below(2) as usize];
+    let Some((queue, offset)) = reset_group(world, group)? else {
         return Ok(());
+    };
+    let key = (group.to_owned(), queue);
+    let progress = world.model.offsets.entry(key.clone()).or_default();
+    progress.values.push(offset);
+    world.model.resets.insert(key);
+    offsets_are_durable(world);
+    checks::after_step(world, &nothing(), None)
+}
+
+/// An operator sends a group to some offset of some queue.
+pub fn reset_group(world: &mut World, group: &str) -> Result<Option<(Queue, i64)>, Violation> {
+    let Some(queue) = random_queue(world).filter(|_| !world.power_is_failing) else {
+        return Ok(None);
     };
     let min = world.store().min_offset(&queue.0, queue.1).max(0);
     let end = world.model.visible_end(&queue) as i64;
     let offset = min + i64::from(world.below((end - min) as i32 + 1));
-    let group = GROUPS[world.below(2) as usize].to_owned();
     let header = ResetOffsetRequestHeader {
-        group: group.clone(),
+        group: group.to_owned(),
         topic: queue.0.clone(),
         queue_id: queue.1,
         offset: Some(offset),
@@ -197,17 +210,7 @@ pub fn reset(world: &mut World) -> Result<(), Violation> {
         OutgoingRequest::new(request_code::INVOKE_BROKER_TO_RESET_OFFSET).header(&header),
     )?;
     world.note(format!("  reset {group} in {queue:?} to {offset}"));
-    let key = (group, queue);
-    world
-        .model
-        .offsets
-        .entry(key.clone())
-        .or_default()
-        .values
-        .push(offset);
-    world.model.resets.insert(key);
-    offsets_are_durable(world);
-    checks::after_step(world, &nothing(), None)
+    Ok(Some((queue, offset)))
 }
 
 /// What was committed so far survives.

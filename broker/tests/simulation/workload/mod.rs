@@ -93,6 +93,7 @@ const OPERATIONS: &[Operation] = &[
     (60, orders::ack),
     (20, orders::ack_batch),
     (20, orders::change_invisible_time),
+    (15, orders::reset),
     (80, timers::send),
     (30, timers::recall),
     (50, timers::deliver),

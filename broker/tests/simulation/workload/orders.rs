@@ -8,6 +8,7 @@ use remoting::codes::{request_code, response_code};
 use remoting::header::PopMessageRequestHeader;
 use remoting::request::OutgoingRequest;
 
+use super::consumers::{offsets_are_durable, reset_group};
 use super::pops::{ack_request, change_request, random_held};
 use super::{connection, note_answer, nothing, random_queue};
 use crate::checks::pops::starts_of;
@@ -330,6 +331,16 @@ pub fn change_invisible_time(world: &mut World) -> Result<(), Violation> {
             .or_default();
         queue.change_visible(held.offset, held.key.pop_time_ms, visible_ms);
     }
+    checks::after_step(world, &nothing(), None)
+}
+
+/// An operator sends the group elsewhere.
+pub fn reset(world: &mut World) -> Result<(), Violation> {
+    let Some((queue, offset)) = reset_group(world, ORDERED)? else {
+        return Ok(());
+    };
+    world.model.orders.reset(&queue, offset);
+    offsets_are_durable(world);
     checks::after_step(world, &nothing(), None)
 }
 
