@@ -463,26 +463,10 @@ fn is_of_transactions(model: &Model, record: &Logged) -> Result<(), Violation> {
 /// A copy of a delayed message: of the next of its level, and not too early.
 fn take_delivery(model: &mut Model, copy: &Logged, now_ms: i64) -> Result<(), Violation> {
     let level: i32 = copy.property(name::DELAY).parse().unwrap_or(0);
-    let queue: Queue = (SCHEDULE_TOPIC.to_owned(), level - 1);
-    let upto = model.delivered.get(&level).copied().unwrap_or(0);
-    let from = if model.may_repeat.contains(&level) {
-        model.delivered_durable.get(&level).copied().unwrap_or(0)
-    } else {
-        upto
-    };
-    let mut candidates = Vec::new();
-    let half_dispatched = model.half_dispatched().filter(|record| record.queue == queue);
-    let in_queue = model.visible(&queue).chain(half_dispatched);
-    for record in in_queue.filter(|record| record.queue_offset >= from) {
-        candidates.push(record);
-        if record.queue_offset >= upto {
-            break;
-        }
-    }
-    let Some(origin) = candidates
-        .iter()
-        .find(|record| record.identity() == copy.identity())
-    else {
+    let candidates = next_to_deliver(model, level);
+    let is_origin = |record: &&Logged| record.identity() == copy.identity();
+    let origins: Vec<&Logged> = candidates.iter().copied().filter(is_origin).collect();
+    let Some(origin) = origins.first() else {
         return Err(format!(
             "the record at {} in {:?} is no copy of the next delayed message of level {level}: {} of {:?}",
             copy.at,
@@ -506,10 +490,33 @@ fn take_delivery(model: &mut Model, copy: &Logged, now_ms: i64) -> Result<(), Vi
         "the delayed message at {} came too early",
         origin.at
     );
-    let next = origin.queue_offset + 1;
-    model.delivered.insert(level, next);
+    let due = origins.iter().filter(|origin| origin.tags_code() <= now_ms);
+    let mut next: BTreeSet<u64> = due.map(|origin| origin.queue_offset + 1).collect();
+    let furthest = next.pop_last().ok_or("one is due")?;
+    model.delivered.insert(level, furthest);
+    model.may_be_at.insert(level, next);
     model.may_repeat.remove(&level);
     Ok(())
+}
+
+/// The messages one of which a delay level delivers next: after a crash any from where it may be back on.
+fn next_to_deliver(model: &Model, level: i32) -> Vec<&Logged> {
+    let queue: Queue = (SCHEDULE_TOPIC.to_owned(), level - 1);
+    let seen = model.indexed().chain(model.half_dispatched());
+    let in_queue: Vec<&Logged> = seen.filter(|record| record.queue == queue).collect();
+    let upto = model.delivered.get(&level).copied().unwrap_or(0);
+    let first_from = |from: u64| in_queue.partition_point(|record| record.queue_offset < from);
+    let places: BTreeSet<usize> = if model.may_repeat.contains(&level) {
+        let from = model.delivered_durable.get(&level).copied().unwrap_or(0);
+        (first_from(from)..=first_from(upto)).collect()
+    } else {
+        let others = model.may_be_at.get(&level).into_iter().flatten();
+        others.chain([&upto]).map(|from| first_from(*from)).collect()
+    };
+    places
+        .iter()
+        .filter_map(|place| in_queue.get(*place).copied())
+        .collect()
 }
 
 /// Records from one place to another, as the disk shows them.
@@ -661,6 +668,7 @@ pub fn after_crash(world: &mut World) -> Result<(), Violation> {
         let queue = (SCHEDULE_TOPIC.to_owned(), level - 1);
         *upto = (*upto).min(world.model.next_offsets.get(&queue).copied().unwrap_or(0));
         world.model.may_repeat.insert(*level);
+        world.model.may_be_at.remove(level);
     }
     world.model.forget_lost_timer_copies();
     world.model.forget_lost_pop_records(lost_from);

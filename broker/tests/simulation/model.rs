@@ -213,6 +213,8 @@ pub struct Model {
     pub parked: Vec<ParkedPull>,
     /// Per delay level, queue offset of the next message to deliver.
     pub delivered: BTreeMap<i32, u64>,
+    /// Where else it may be, before that: of two messages alike, one sent back twice, nobody can say which was delivered.
+    pub may_be_at: BTreeMap<i32, BTreeSet<u64>>,
     /// The same, as far as it must have reached the disk.
     pub delivered_durable: BTreeMap<i32, u64>,
     /// Levels that after a crash may deliver some again.

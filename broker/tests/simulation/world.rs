@@ -37,6 +37,8 @@ const START_MS: i64 = 1_700_000_000_000;
 pub const ROOT: &str = "/sim/store";
 /// Slots of an index file: few, so that chains are long.
 pub const INDEX_SLOTS: usize = 8;
+/// Entries in a file of a queue.
+pub const ENTRIES_OF_A_FILE: i64 = 8;
 /// The bit of a frame's flag that says that nobody waits for an answer.
 const ONEWAY: i32 = 2;
 /// Clients of the broker.
@@ -212,7 +214,7 @@ impl World {
             ),
             ("storePathRootDir", ROOT.to_owned()),
             ("mappedFileSizeCommitLog", file_size.to_string()),
-            ("mappedFileSizeConsumeQueue", "160".to_owned()),
+            ("mappedFileSizeConsumeQueue", (ENTRIES_OF_A_FILE * 20).to_string()),
             ("maxHashSlotNum", INDEX_SLOTS.to_string()),
             ("mappedFileSizeTimerLog", "4096".to_owned()),
             ("timerPrecisionMs", timer_precision_ms.to_string()),

@@ -15,7 +15,7 @@ use crate::model::lite::{
 use crate::model::orders::{Gives, InFlight, InOrder};
 use crate::model::pops::{Held, Key};
 use crate::model::{Model, Queue};
-use crate::world::{Answer, World};
+use crate::world::{Answer, ENTRIES_OF_A_FILE, World};
 use crate::{Violation, ensure};
 
 /// Consumers of a group hold so many messages at most.
@@ -75,8 +75,10 @@ pub fn take_answer(world: &mut World, poll: LitePoll, answer: Option<&Answer>) -
         let next: Vec<i64> = next
             .map(|record| record.offset_in(&queue).unwrap_or(0) as i64)
             .collect();
-        // It may have stopped where messages were lost.
-        let may_have_more = next.len() > offsets.len() && count < poll.most && world.model.lost.is_empty();
+        // It may have stopped where messages were lost, and stops where a file of the queue ends.
+        let is_at_end_of_file = |last: &i64| (last + 1) % ENTRIES_OF_A_FILE == 0;
+        let may_stop = !world.model.lost.is_empty() || offsets.last().is_some_and(is_at_end_of_file);
+        let may_have_more = next.len() > offsets.len() && count < poll.most && !may_stop;
         ensure!(
             next.starts_with(offsets) && !may_have_more || world.model.may_be_half_dispatched,
             "{what}: {offsets:?} of {queue:?}, next are {next:?}"

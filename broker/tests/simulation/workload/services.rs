@@ -84,7 +84,10 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
                     .delivered
                     .iter()
                     .filter(|(level, _)| !model.may_repeat.contains(level));
-                let certain: Vec<_> = certain.map(|(level, next)| (*level, *next)).collect();
+                let least = |level: &i32| model.may_be_at.get(level)?.first().copied();
+                let certain: Vec<_> = certain
+                    .map(|(level, next)| (*level, least(level).unwrap_or(*next)))
+                    .collect();
                 model.delivered_durable.extend(certain);
                 world.delays_due = now + DELAYS_PERIOD;
             } else if world.dues_are_latest {
