@@ -155,6 +155,9 @@ impl Recovery<'_> {
         if !self.is_clean && self.derived.noted.is_some() {
             return self.replay_from_note();
         }
+        if self.derived.noted.is_some() {
+            self.find_first_files()?;
+        }
         let plan = self.plan();
         tracing::info!(?plan, is_clean = self.is_clean, "recovering");
         if !self.is_clean {
@@ -708,7 +711,8 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Retention may have removed files of queues since they were noted.
+    /// Retention may have removed files of queues since they were noted: a stop behind which there are no new messages leaves
+    /// the note as it is.
     fn find_first_files(&self) -> Result<(), OpenError> {
         let log_min = self.files.first().map_or(0, MappedFile::start);
         let queues = &self.derived.queues;

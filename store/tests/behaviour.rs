@@ -833,6 +833,34 @@ fn expired_files_go_at_the_hour_set_for_it_and_stay_gone() {
 }
 
 #[test]
+fn a_stop_with_nothing_new_but_expired_files_is_followed_by_a_start() {
+    let bench = Bench::small();
+    let store = bench.open();
+    for _ in 0..40 {
+        store.put(&message("T", 0, "", &[b'x'; 1000])).unwrap();
+    }
+    dispatch(&store, &bench);
+    store.close().unwrap();
+    drop(store);
+
+    let store = bench.open();
+    bench.set_delete_hour(&store);
+    bench
+        .clock
+        .set_wall_ms(SystemClock::new().wall_ms() + 73 * 3_600_000);
+    let mut retention = store.ticks().retention;
+    support::run(&mut retention, &*bench.clock);
+    let min = store.min_offset("T", 0);
+    assert!(min > 8, "the queue's first file is gone: {min}");
+    store.close().unwrap();
+    drop((retention, store));
+
+    let store = bench.open();
+    assert_eq!((store.min_offset("T", 0), store.max_offset("T", 0)), (min, 40));
+    assert_eq!(bodies(&store, "T", 0).len(), 40 - min as usize);
+}
+
+#[test]
 fn queues_without_messages_are_removed_on_request_only() {
     let bench = Bench::small();
     let store = bench.open();
