@@ -412,15 +412,17 @@ impl Model {
             && !self.may_count_as_back(handout)
     }
 
-    /// Whether its message came back before its consumer asked for more time: of what was due before its start the broker
-    /// knows by the copies in the log that it came back, not for whom.
+    /// Whether its message came back before its consumer asked for more time, or at the end of the time asked for when a power failure
+    /// took the end of the old one: of what was due before its start the broker knows by the copies in the log that it came back, not
+    /// for which of the two.
     fn may_count_as_back(&self, handout: &Handout) -> bool {
         let is_back = |other: &Handout| {
             other.copy_at.is_some()
+                && (other.takes_over || handout.takes_over)
                 && other.key.group == handout.key.group
                 && other.message_at == handout.message_at
         };
-        handout.takes_over && handout.due_ms <= self.pops.started_ms && self.pops.handouts.iter().any(is_back)
+        handout.due_ms <= self.pops.started_ms && self.pops.handouts.iter().any(is_back)
     }
 
     /// Everything that is due by `until_ms` is decided: what was not acknowledged is there again.
