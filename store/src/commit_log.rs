@@ -86,8 +86,8 @@ pub struct Placed {
     pub store_timestamp_ms: i64,
     /// Where the last ends.
     pub end: PhysicalOffset,
-    /// The pages ahead of the writer are getting few.
-    pub is_low_on_pages: bool,
+    /// The room ahead of the writer is getting small.
+    pub is_low_on_room: bool,
 }
 
 /// Why an append must be tried again, or given up.
@@ -101,8 +101,8 @@ pub enum Blocked {
     Failed,
 }
 
-/// Below this many populated bytes ahead of the writer, `allocate` is woken.
-pub const LOW_PAGES_BYTES: usize = 2 * 1024 * 1024;
+/// Below this many reserved bytes ahead of the writer, `allocate` is woken.
+pub const LOW_ROOM_BYTES: usize = 2 * 1024 * 1024;
 
 impl CommitLog {
     /// A log whose files are settled: published up to `end`, of which everything is taken for flushed.
@@ -189,7 +189,7 @@ impl CommitLog {
             queue_offset: QueueOffset(first_queue_offset),
             store_timestamp_ms,
             end: PhysicalOffset(end),
-            is_low_on_pages: file.populated() < (position + LOW_PAGES_BYTES).min(file.size()),
+            is_low_on_room: file.reserved() < (position + LOW_ROOM_BYTES).min(file.size()),
         })
     }
 

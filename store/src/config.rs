@@ -151,7 +151,7 @@ properties! {
         "sharedByteBufferNum" shared_byte_buffer_num: i32 = 16, restart;
         /// Write path of the reference; queues are always mapped here.
         "putConsumeQueueDataByFileChannel" put_consume_queue_data_by_file_channel: bool = true, restart;
-        /// Touching whole new files; pages ahead of the writer are always populated here.
+        /// Touching whole new files; pages ahead of the writer are always made here.
         "warmMapedFileEnable" warm_maped_file_enable: bool = false, restart;
         /// Belongs to `warmMapedFileEnable`.
         "flushLeastPagesWhenWarmMapedFile" flush_least_pages_when_warm_maped_file: u64 = 4_096, live;

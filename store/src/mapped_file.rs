@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   0                published          reserved          size
-//!   | never changes  | the writer's     | no room on disk |
+//!   | never changes  | the writer's     | zeros, no room  |
 //!   | any reader     | nobody reads     | nobody writes   |
 //! ```
 //!
@@ -38,7 +38,6 @@ pub struct MappedFile {
     start: u64,
     published: AtomicUsize,
     reserved: AtomicUsize,
-    populated: AtomicUsize,
     has_writer: AtomicBool,
     /// Pages below were let go; what was read since is resident again.
     let_go: AtomicUsize,
@@ -85,7 +84,6 @@ impl MappedFile {
             start,
             published: AtomicUsize::new(published),
             reserved: AtomicUsize::new(published),
-            populated: AtomicUsize::new(published),
             has_writer: AtomicBool::new(false),
             let_go: AtomicUsize::new(0),
             lowest_read: AtomicUsize::new(usize::MAX),
@@ -152,30 +150,23 @@ impl MappedFile {
         })
     }
 
-    /// How many bytes have room on the disk.
+    /// How many bytes have room on the disk, and pages in memory.
     pub fn reserved(&self) -> usize {
         self.reserved.load(Ordering::Acquire)
     }
 
-    /// Finds room on the disk for everything below `to`. Not to be called by two threads at once.
+    /// Finds room on the disk, and pages, for everything below `to`. Not to be called by two threads at once.
+    ///
+    /// This writes zeros above `reserved`, where nobody else writes. They are there already: also behind the writer's back, when it
+    /// skips to the end meanwhile, no published byte changes.
     pub fn reserve(&self, to: usize) -> io::Result<()> {
         let to = to.min(self.size());
-        let from = self.reserved();
+        let from = self.reserved().max(self.published());
         if to > from {
-            self.file.reserve(from..to)?;
+            self.file.fill(from..to)?;
             self.reserved.store(to, Ordering::Release);
         }
         Ok(())
-    }
-
-    /// Brings pages up to `to` into memory, as far as they are reserved. Not to be called by two threads at once.
-    pub fn populate(&self, to: usize) {
-        let from = self.populated.load(Ordering::Relaxed).max(self.published());
-        let to = to.min(self.reserved());
-        if to > from {
-            self.file.populate(from..to);
-            self.populated.store(to, Ordering::Relaxed);
-        }
     }
 
     /// Lets written pages below `below` go: they are not this process's memory any more, but still the file's, and come
@@ -197,11 +188,6 @@ impl MappedFile {
         }
         self.let_go.store(below.max(let_go), Ordering::Relaxed);
         Ok(())
-    }
-
-    /// How far pages have been brought into memory.
-    pub fn populated(&self) -> usize {
-        self.populated.load(Ordering::Relaxed)
     }
 
     /// Gets a range to the disk.
@@ -229,7 +215,6 @@ impl MappedFile {
         self.file.clear(published..self.size())?;
         *self.published.get_mut() = published;
         *self.reserved.get_mut() = published;
-        *self.populated.get_mut() = published;
         *self.let_go.get_mut() = 0;
         Ok(())
     }

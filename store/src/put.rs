@@ -464,7 +464,7 @@ impl Store {
         if !config.is_sync_flush() || config.read_uncommitted {
             self.wakers.dispatch.wake();
         }
-        if placed.is_low_on_pages {
+        if placed.is_low_on_room {
             self.wakers.allocate.wake();
         }
     }

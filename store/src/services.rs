@@ -2,7 +2,7 @@
 //!
 //! | service          | woken by               | does                                                        |
 //! |------------------|------------------------|-------------------------------------------------------------|
-//! | store-allocate   | pages ahead get few    | next file, blocks and pages ahead of the writer             |
+//! | store-allocate   | room ahead gets small  | next file, and room ahead of the writer                     |
 //! | store-flush      | a sender that waits    | CommitLog to disk, answers those who wait                   |
 //! | store-deadline   | a first waiter         | answers those who waited too long                           |
 //! | store-dispatch   | every append           | queues, index, arrivals                                     |

@@ -731,7 +731,9 @@ impl DiskFile for SimFile {
         self.disk.begin(Operation::Reserve).map(drop)
     }
 
-    fn populate(&self, _range: Range<usize>) {}
+    fn fill(&self, range: Range<usize>) -> io::Result<()> {
+        self.reserve(range)
+    }
 
     fn clear(&self, range: Range<usize>) -> io::Result<()> {
         drop(self.disk.begin(Operation::Clear)?);

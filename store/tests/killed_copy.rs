@@ -1,7 +1,7 @@
 //! kill -9 of a process that copies batches into the log: what is there is the beginning of what was put, never a later part alone.
 //!
 //! Copying bytes is no single step, and where it is cut short the first of them may be missing while later ones are there: libc stores
-//! the beginning of a long copy last. Nobody populates pages here, so that most kills come in the middle of one.
+//! the beginning of a long copy last. Nobody makes pages ahead here, so that most kills come in the middle of one.
 
 mod support;
 

@@ -158,8 +158,9 @@ impl DiskFile for FaultyFile {
         self.faults.room()?;
         self.inner.reserve(range)
     }
-    fn populate(&self, range: Range<usize>) {
-        self.inner.populate(range);
+    fn fill(&self, range: Range<usize>) -> io::Result<()> {
+        self.faults.room()?;
+        self.inner.fill(range)
     }
     fn clear(&self, range: Range<usize>) -> io::Result<()> {
         self.inner.clear(range)
