@@ -45,6 +45,7 @@ use crate::delay::levels::DelayArrivals;
 use crate::hold::pop::PopHold;
 use crate::hold::pull::PullHold;
 use crate::lite::dispatch::LiteDispatch;
+use crate::lite::topics;
 use crate::namesrv_link::RegistrationWaker;
 use crate::pop::invisible::Invisible;
 use crate::pop::locks::PopLocks;
@@ -217,7 +218,7 @@ impl Broker {
             op_waker: wakers.transaction_ops.clone(),
         })?;
 
-        Ok(Arc::new(Self {
+        let broker = Arc::new(Self {
             started_ms: clock.wall_ms(),
             stats,
             unique_keys: UniqueKeys::new(Arc::clone(&clock), identity.store_host.ip()),
@@ -261,7 +262,9 @@ impl Broker {
             pop_progress,
             registration,
             wakers,
-        }))
+        });
+        topics::forget_gone(&broker);
+        Ok(broker)
     }
 
     /// The message store, for those who drive a broker without sockets.

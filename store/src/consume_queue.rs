@@ -606,7 +606,7 @@ impl ConsumeQueue {
         Some(self.directory(context).join(file_name(first)))
     }
 
-    /// Deletes the queue's files. Readers finish; appends are dropped from now on.
+    /// Deletes the queue's files. Readers finish; appends are dropped from now on. If that fails, it can be tried again.
     pub fn delete(&self, context: &QueueContext) -> io::Result<()> {
         let range = {
             let mut files = self.lock();
@@ -618,7 +618,7 @@ impl ConsumeQueue {
         let directory = self.directory(context);
         if let Some((first, last)) = range {
             let starts = (first..=last).step_by(index(context.file_size(self.kind)));
-            remove_from_the_end(context, &directory, starts)?;
+            remove_from_the_end(context, &directory, starts).inspect_err(|_| self.lock().range = range)?;
         }
         // Directories that hold something else, such as files that were never ours, stay.
         let _ = context.disk.remove_dir(&directory);

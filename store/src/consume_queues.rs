@@ -90,6 +90,10 @@ pub struct ConsumeQueues {
     topics: DashMap<Arc<str>, TopicQueues, TopicHash>,
     /// How many queues there are: asked for every second.
     count: AtomicUsize,
+    /// Queues that are deleted, whose files the disk did not let go yet. Before `noted`: there is no note meanwhile that leaves them
+    /// out, so that the next start finds them.
+    doomed: Mutex<Vec<Arc<ConsumeQueue>>>,
+    has_doomed: AtomicBool,
 }
 
 impl ConsumeQueues {
@@ -144,6 +148,8 @@ impl ConsumeQueues {
             context: QueueContext::new(config, disk),
             topics: DashMap::default(),
             count: AtomicUsize::new(0),
+            doomed: Mutex::default(),
+            has_doomed: AtomicBool::new(false),
         }
     }
 
@@ -174,6 +180,8 @@ impl ConsumeQueues {
     /// Notes all queues, with the entries of records up to `record`, all of which are on disk; no queue's file has one of
     /// a record from `reach` on. Does nothing if that is noted already.
     pub fn write_note(&self, record: NotedRecord, reach: u64) -> io::Result<()> {
+        let mut doomed = self.lock_doomed();
+        self.remove_files_of(&mut doomed)?;
         let mut noted = self.context.lock_noted();
         if *noted == Some(record) {
             return Ok(());
@@ -266,14 +274,23 @@ impl ConsumeQueues {
         Some(Arc::clone(&queues[index]))
     }
 
-    /// The queue, made without files if it does not exist.
-    pub fn find_or_create(&self, topic: &str, queue_id: i32, kind: QueueKind) -> Arc<ConsumeQueue> {
-        self.find(topic, queue_id).unwrap_or_else(|| {
-            // One copy of the name for all queues of a topic.
-            let known = self.topics.get(topic).map(|entry| Arc::clone(entry.key()));
-            let topic = known.unwrap_or_else(|| topic.into());
-            self.insert(Arc::new(ConsumeQueue::new(kind, topic, queue_id)))
-        })
+    /// The queue, made without files if it does not exist. Fails when the disk does not let go of a deleted one.
+    pub fn find_or_create(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        kind: QueueKind,
+    ) -> io::Result<Arc<ConsumeQueue>> {
+        if let Some(queue) = self.find(topic, queue_id) {
+            return Ok(queue);
+        }
+        if self.has_doomed.load(Ordering::Acquire) {
+            self.remove_files_of(&mut self.lock_doomed())?;
+        }
+        // One copy of the name for all queues of a topic.
+        let known = self.topics.get(topic).map(|entry| Arc::clone(entry.key()));
+        let topic = known.unwrap_or_else(|| topic.into());
+        Ok(self.insert(Arc::new(ConsumeQueue::new(kind, topic, queue_id))))
     }
 
     /// Whether the topic's queues are simple or batch; `None` when it has none.
@@ -338,31 +355,38 @@ impl ConsumeQueues {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Takes a queue out and deletes its files.
-    pub fn delete(&self, queue: &ConsumeQueue) -> io::Result<()> {
-        let mut noted = self.context.lock_noted();
-        self.context.forget(&mut noted)?;
-        let mut is_last = false;
+    /// Takes a queue out and deletes its files. If that fails, they go before the next queue of its name is made.
+    pub fn delete(&self, queue: &Arc<ConsumeQueue>) -> io::Result<()> {
+        let mut doomed = self.lock_doomed();
         if let Some(mut queues) = self.topics.get_mut(queue.topic()) {
             let before = queues.len();
             queues.retain(|other| other.queue_id() != queue.queue_id());
             self.count.fetch_sub(before - queues.len(), Ordering::Relaxed);
-            is_last = queues.is_empty();
         }
-        if is_last {
-            self.topics
-                .remove_if(queue.topic(), |_, queues| queues.is_empty());
+        self.topics
+            .remove_if(queue.topic(), |_, queues| queues.is_empty());
+        doomed.push(Arc::clone(queue));
+        self.has_doomed.store(true, Ordering::Release);
+        self.remove_files_of(&mut doomed)
+    }
+
+    fn remove_files_of(&self, doomed: &mut Vec<Arc<ConsumeQueue>>) -> io::Result<()> {
+        while let Some(queue) = doomed.last() {
+            self.context.forget(&mut self.context.lock_noted())?;
+            queue.delete(&self.context)?;
+            if !self.topics.contains_key(queue.topic()) {
+                let directory = self.context.root(queue.kind()).join(&**queue.topic());
+                // Holds something else if this fails.
+                let _ = self.context.disk.remove_dir(&directory);
+            }
+            doomed.pop();
         }
-        drop(noted);
-        queue.delete(&self.context)?;
-        if is_last {
-            // Holds something else if this fails.
-            let _ = self
-                .context
-                .disk
-                .remove_dir(&self.context.root(queue.kind()).join(&**queue.topic()));
-        }
+        self.has_doomed.store(false, Ordering::Release);
         Ok(())
+    }
+
+    fn lock_doomed(&self) -> MutexGuard<'_, Vec<Arc<ConsumeQueue>>> {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gets entries to the disk, of all queues that have `least_pages` of new ones.
@@ -637,7 +661,10 @@ mod tests {
 
     impl Bench {
         fn append(&mut self, queue_id: i32) {
-            let queue = self.queues.find_or_create("T", queue_id, QueueKind::Simple);
+            let queue = self
+                .queues
+                .find_or_create("T", queue_id, QueueKind::Simple)
+                .unwrap();
             let entry = QueueEntry {
                 queue_offset: QueueOffset(queue.max_offset()),
                 physical_offset: PhysicalOffset(self.next_physical),

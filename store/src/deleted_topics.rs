@@ -43,13 +43,28 @@ impl DeletedTopics {
         self.lock().get(topic).is_some_and(|end| physical_offset < *end)
     }
 
-    /// Notes topics that are deleted now, with everything below `end`; not yet on disk.
-    pub fn add(&self, topics: &[&str], end: u64) {
+    /// Notes topics that are deleted now, with everything below `end`; not yet on disk. Returns what it knew of each before.
+    pub fn add(&self, topics: &[&str], end: u64) -> Vec<Option<u64>> {
         let mut ends = self.lock();
-        for topic in topics {
-            ends.insert((*topic).to_owned(), end);
+        let before = topics.iter().map(|topic| ends.insert((*topic).to_owned(), end));
+        let before = before.collect();
+        self.is_empty.store(ends.is_empty(), Ordering::Release);
+        before
+    }
+
+    /// Takes back what [`add`](Self::add) noted of a topic; not yet on disk.
+    pub fn take_back(&self, topic: &str, before: Option<u64>) {
+        let mut ends = self.lock();
+        match before {
+            Some(end) => drop(ends.insert(topic.to_owned(), end)),
+            None => drop(ends.remove(topic)),
         }
         self.is_empty.store(ends.is_empty(), Ordering::Release);
+    }
+
+    /// The topics.
+    pub fn topics(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
     }
 
     /// Gets the list to the disk.

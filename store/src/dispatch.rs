@@ -245,7 +245,7 @@ impl Derived {
         let queue = match queue {
             Some(queue) => queue,
             None if is_possible(record.topic, &entry) => {
-                self.queues.find_or_create(record.topic, record.queue_id, kind)
+                self.queues.find_or_create(record.topic, record.queue_id, kind)?
             }
             None => return Ok(()),
         };
@@ -330,6 +330,9 @@ impl Derived {
             {
                 continue;
             }
+            if self.deleted.covers(topic, record.physical_offset.0) {
+                continue;
+            }
             let queue_id = if topic.starts_with(LMQ_PREFIX) {
                 0
             } else {
@@ -339,7 +342,7 @@ impl Derived {
                 queue_offset: QueueOffset(offset),
                 ..entry
             };
-            let queue = self.queues.find_or_create(topic, queue_id, QueueKind::Simple);
+            let queue = self.queues.find_or_create(topic, queue_id, QueueKind::Simple)?;
             if self.append(&queue, record, entry)? {
                 arrivals.arrived(&arrival(record, topic, queue_id, &entry));
             }

@@ -443,7 +443,7 @@ impl Store {
     }
 
     /// The counter of a queue; of one that has none yet, it begins at the queue's end.
-    fn counter(&self, topic: &str, queue_id: i32) -> Arc<QueueCounter> {
+    pub(crate) fn counter(&self, topic: &str, queue_id: i32) -> Arc<QueueCounter> {
         self.offsets.counter(topic, queue_id, || {
             let queue = self.derived.queues.find(topic, queue_id);
             queue.map_or(0, |queue| {

@@ -152,6 +152,7 @@ impl Recovery<'_> {
         if !self.is_clean {
             self.cut_index(self.derived.index.doubtful_from().unwrap_or(u64::MAX))?;
         }
+        self.finish_deletions()?;
         if !self.is_clean && self.derived.noted.is_some() {
             return self.replay_from_note();
         }
@@ -244,6 +245,23 @@ impl Recovery<'_> {
             last: scan.last,
             damage: scan.damage,
         })
+    }
+
+    /// Deletes queues that were about to go with their topic when the last process ended.
+    fn finish_deletions(&self) -> Result<(), OpenError> {
+        let (queues, deleted) = (&self.derived.queues, &self.derived.deleted);
+        let doomed = deleted
+            .topics()
+            .into_iter()
+            .flat_map(|topic| queues.all_of(&topic));
+        let doomed = doomed.filter(|queue| {
+            let last = queue.max_physical().saturating_sub(1);
+            !queue.is_empty() && deleted.covers(queue.topic(), last)
+        });
+        for queue in doomed {
+            queues.delete(&queue).map_err(self.failed("delete a queue of"))?;
+        }
+        Ok(())
     }
 
     /// The queues are cut here and built anew in memory, and the log may get another end than the checkpoint knows. A crash

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use common::clock::Now;
 use common::local_time;
-use common::names::{LMQ_PREFIX, SCHEDULE_TOPIC, is_system_topic};
+use common::names::{LMQ_PREFIX, LMQ_QUEUE_ID, SCHEDULE_TOPIC, is_system_topic};
 use common::service::Next;
 
 use crate::config::MessageStoreConfig;
@@ -272,6 +272,53 @@ impl Store {
             }
         }
         self.report(self.derived.deleted.persist());
+        self.delete_queues_of(topics)
+    }
+
+    /// Removes the light message queues that still end where the caller saw them end: one that has got a message since stays,
+    /// though nobody may see that yet. Returns which are gone.
+    ///
+    /// # Errors
+    /// When the disk does not take note of it; then all stay.
+    pub fn delete_idle_light_queues<'a>(&self, queues: &[(&'a str, u64)]) -> io::Result<Vec<&'a str>> {
+        let is_idle = |(lmq, end): &(&str, u64)| self.counter(lmq, LMQ_QUEUE_ID).next() == *end;
+        // Read first: a message below this has its number by now, so that its queue does not count as idle.
+        let log_end = self.log.end();
+        let idle: Vec<(&str, u64)> = queues.iter().copied().filter(is_idle).collect();
+        let names: Vec<&str> = idle.iter().map(|(lmq, _)| *lmq).collect();
+        if names.is_empty() {
+            return Ok(names);
+        }
+        let deleted = &self.derived.deleted;
+        let before = deleted.add(&names, log_end);
+        let idle = idle.into_iter().zip(before);
+        if let Err(error) = deleted.persist() {
+            idle.for_each(|((lmq, _), before)| deleted.take_back(lmq, before));
+            return Err(error);
+        }
+        let (gone, kept): (Vec<_>, Vec<_>) = {
+            let writer = self.log.lock_writer();
+            let goes = |queue: &(&'a str, u64)| {
+                let goes = writer.is_ok() && is_idle(queue);
+                if goes {
+                    self.offsets.retire_queue(queue.0, LMQ_QUEUE_ID);
+                }
+                goes
+            };
+            idle.partition(|(queue, _)| goes(queue))
+        };
+        if !kept.is_empty() {
+            kept.into_iter()
+                .for_each(|((lmq, _), before)| deleted.take_back(lmq, before));
+            self.report(deleted.persist());
+        }
+        let gone: Vec<&str> = gone.into_iter().map(|((lmq, _), _)| lmq).collect();
+        self.delete_queues_of(&gone);
+        Ok(gone)
+    }
+
+    /// Returns how many there were.
+    fn delete_queues_of(&self, topics: &[&str]) -> usize {
         // The follower may be in the middle of one of these topics.
         let _no_dispatch = self.dispatching.pause();
         let queues: Vec<_> = topics
@@ -282,6 +329,11 @@ impl Store {
             .iter()
             .filter(|queue| self.report(self.derived.queues.delete(queue)))
             .count()
+    }
+
+    /// Topics that were deleted, as long as messages of theirs may be in the log.
+    pub fn deleted_topics(&self) -> Vec<String> {
+        self.derived.deleted.topics()
     }
 
     fn report(&self, result: io::Result<()>) -> bool {

@@ -1048,4 +1048,47 @@ mod tests {
             assert_index_is_whole(&disk, &open_store(&disk, &clock).unwrap(), seed);
         }
     }
+
+    fn dispatch(store: &Arc<Store>, clock: &ManualClock) -> anyhow::Result<()> {
+        let mut dispatch = store.ticks().dispatch;
+        while dispatch.tick(clock.now(), false)? == Next::Again {}
+        Ok(())
+    }
+
+    #[test]
+    fn a_deleted_queue_whose_files_the_disk_keeps_for_now_does_not_mix_with_the_next_of_its_name() {
+        for restarts in [false, true] {
+            let clock = Arc::new(ManualClock::new(1_000_000));
+            let disk = SimDisk::new(clock.clone());
+            let mut store = open_store(&disk, &clock).unwrap();
+            for _ in 0..12 {
+                put(&store, "");
+            }
+            dispatch(&store, &clock).unwrap();
+            store.ticks().flush_queues.tick(clock.now(), true).unwrap();
+            disk.set_faults(Faults {
+                operations: [(Operation::RemoveFile, Fault::Io)].into(),
+                power_fails_after: None,
+            });
+            store.delete_topic("T");
+            assert_eq!(store.max_offset("T", 0), 0);
+            put(&store, "");
+            assert!(dispatch(&store, &clock).is_err(), "the files are still there");
+            disk.set_faults(Faults::default());
+            if restarts {
+                store.flush().unwrap();
+                drop(store);
+                disk.crash(1).unwrap();
+                store = open_store(&disk, &clock).unwrap();
+            }
+            dispatch(&store, &clock).unwrap();
+            let entries = store.queue_entries("T", 0, crate::QueueOffset(0), 100);
+            assert_eq!(entries.len(), 1);
+            store.close().unwrap();
+            drop(store);
+            let store = open_store(&disk, &clock).unwrap();
+            let entries = store.queue_entries("T", 0, crate::QueueOffset(0), 100);
+            assert_eq!(entries.len(), 1, "restarts: {restarts}");
+        }
+    }
 }

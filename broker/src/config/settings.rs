@@ -605,11 +605,6 @@ impl Settings {
                 "enablePopBufferMerge",
                 "checkpoints and acks of pops are in the log before they are answered",
             ),
-            (
-                self.broker.enable_lite_pop_log,
-                "enableLitePopLog",
-                "what becomes of light topics is not logged message by message",
-            ),
         ]
         .into_iter()
         .filter(|(is_set, _, _)| *is_set)

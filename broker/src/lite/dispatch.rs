@@ -135,10 +135,10 @@ impl LiteDispatch {
             return;
         }
         let (now_ms, delays) = (self.clock.wall_ms(), self.delays());
+        let lmq: Arc<str> = Arc::from(lmq);
         let told: Vec<Arc<str>> = {
             let mut state = self.state();
-            let recipients = state.subscriptions.recipients(lmq, group);
-            let lmq: Arc<str> = Arc::from(lmq);
+            let recipients = state.subscriptions.recipients(&lmq, group);
             let told = recipients.iter().filter_map(|members| {
                 let capacity = state.capacity(&members.group);
                 let events = &mut state.events;
@@ -149,7 +149,12 @@ impl LiteDispatch {
         if is_planted(PlantedBug::ForgetParkedLitePop) {
             return;
         }
+        let logs = self.config.get().enable_lite_pop_log;
         for client_id in told {
+            if logs {
+                let is_same = not_to == Some(&*client_id);
+                tracing::info!(%client_id, %lmq, is_same, "a client is told of a light topic");
+            }
             self.hold.wake(&client_id);
         }
     }

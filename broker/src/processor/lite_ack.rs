@@ -7,6 +7,7 @@ use common::names::LMQ_QUEUE_ID;
 use remoting::codes::response_code;
 use remoting::header::{AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader};
 use remoting::request::{Handled, Refusal, Response};
+use store::QueueOffset;
 
 use crate::broker::Broker;
 use crate::lite::settings;
@@ -34,6 +35,9 @@ pub(crate) fn ack(broker: &Broker, header: &AckMessageRequestHeader<'_>, lmq: &s
     if header.queue_id != LMQ_QUEUE_ID || !handle.is_order() {
         return Err(refuse(response_code::INVALID_PARAMETER, "ack queue illegal."));
     }
+    if is_of_another(broker, lmq, header.offset, &handle) {
+        return Ok(Response::success().into());
+    }
     let message = in_order(group, lmq, header.offset, &handle);
     let order_info = &broker.lite_order_info;
     match pop_order::acknowledge(
@@ -53,6 +57,15 @@ pub(crate) fn ack(broker: &Broker, header: &AckMessageRequestHeader<'_>, lmq: &s
     }
     broker.stats.record_acks(group, &header.topic, 1);
     Ok(Response::success().into())
+}
+
+/// Whether the light topic has expired since the message was popped: what is there now, or will be, was stored after the pop.
+fn is_of_another(broker: &Broker, lmq: &str, offset: i64, handle: &PopHandle<'_>) -> bool {
+    let stored_ms = u64::try_from(offset)
+        .ok()
+        .and_then(|offset| broker.store.store_time(lmq, LMQ_QUEUE_ID, QueueOffset(offset)));
+    let is_behind_end = offset >= broker.store.max_offset(lmq, LMQ_QUEUE_ID);
+    is_behind_end || stored_ms.is_some_and(|stored_ms| stored_ms > handle.pop_time_ms)
 }
 
 /// The message, or its whole batch, is visible again at another time.

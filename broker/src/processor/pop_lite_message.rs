@@ -228,6 +228,16 @@ impl<'a> Popping<'a> {
         self.order_counts.push(order_counts(&counts, offsets.len()));
         let visible_ms = self.pop_time_ms.saturating_add(header.invisible_time);
         broker.lite.look_again_at(queue.group, queue.topic, visible_ms);
+        if broker.config.get().enable_lite_pop_log {
+            let (client_id, lmq, count) = (&*header.client_id, queue.topic, offsets.len());
+            tracing::info!(
+                client_id,
+                lmq,
+                start_offset,
+                count,
+                "messages of a light topic are handed out"
+            );
+        }
         self.message_count += i32::try_from(offsets.len()).unwrap_or(i32::MAX);
         broker.stats.record_get(
             queue.group,

@@ -71,12 +71,12 @@ pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
     }
     let mut popping = Popping::new(broker, &request.header, filter);
     popping.pop(&topic_config)?;
-    if popping.message_count == 0 {
-        return Ok(wait(broker, &request, popping));
-    }
     let Popping { rest, .. } = popping;
-    let answer = popping.answer(response_code::SUCCESS, GetStatus::Found);
-    if rest > 0 {
+    let outcome = match popping.message_count {
+        0 => wait(broker, &request, popping),
+        _ => popping.answer(response_code::SUCCESS, GetStatus::Found).into(),
+    };
+    if rest > 0 && !matches!(outcome, Outcome::Parked) {
         let header = &request.header;
         let (hold, topic, group) = (&broker.pop_hold, &*header.topic, &*header.consumer_group);
         match header.queue_id {
@@ -84,7 +84,7 @@ pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
             queue_id => hold.wake_one(topic, group, queue_id),
         }
     }
-    Ok(answer.into())
+    Ok(outcome)
 }
 
 fn check(broker: &Broker, request: &PopRequest<'_>) -> Result<Arc<TopicConfig>, Refusal> {

@@ -358,6 +358,68 @@ fn a_light_topic_that_nobody_sends_to_goes_after_its_time_and_begins_anew() {
     assert_eq!(client.pop_lite("a", None).bodies(), [b"anew"]);
 }
 
+/// A broker with the light topic x, all of whose messages are acknowledged, and the pop that brought them.
+fn broker_with_a_consumed_light_topic() -> (TestBroker, TestClient, LiteService, Answer) {
+    let broker = broker_with_light_topics(&[]);
+    let mut service = broker.lite_service();
+    tick(&mut service, &broker.clock);
+    broker.subscribe_lite("a", LiteSubscriptionAction::PartialAdd, &["x"]);
+    for body in ["x-0", "x-1", "x-2"] {
+        broker.send_lite("x", body);
+    }
+    let client = broker.client();
+    let popped = client.pop_lite("a", None);
+    assert_eq!(popped.records().len(), 3);
+    for record in popped.records() {
+        client.ack_lite(&popped, &record);
+    }
+    (broker, client, service, popped)
+}
+
+const LIFETIME: Duration = Duration::from_secs(31 * 60);
+
+#[test]
+fn a_message_that_its_queue_does_not_show_yet_keeps_a_light_topic() {
+    let (broker, client, mut service, _) = broker_with_a_consumed_light_topic();
+    broker.clock.advance(LIFETIME);
+    client.must_send(TOPIC, &[("__LITE_TOPIC", "x")], b"x-3");
+    tick(&mut service, &broker.clock);
+    broker.settle();
+    broker.subscribe_lite("a", LiteSubscriptionAction::PartialAdd, &["x"]);
+    assert_eq!(client.pop_lite("a", None).bodies(), [b"x-3"]);
+}
+
+#[test]
+fn a_late_ack_of_a_light_topic_that_has_expired_says_nothing_of_the_next_of_its_name() {
+    let (broker, client, mut service, popped) = broker_with_a_consumed_light_topic();
+    broker.pass_time(&mut service, 1, LIFETIME);
+    let records = popped.records();
+    assert_eq!(client.ack_lite(&popped, &records[0]).code, response_code::SUCCESS);
+    assert_eq!(
+        client.ack_lite(&popped, &records[1]).code,
+        response_code::NO_MESSAGE
+    );
+    broker.send_lite("x", "anew");
+    assert_eq!(client.ack_lite(&popped, &records[0]).code, response_code::SUCCESS);
+    broker.subscribe_lite("a", LiteSubscriptionAction::CompleteAdd, &["x"]);
+    assert_eq!(client.pop_lite("a", None).bodies(), [b"anew"]);
+}
+
+#[test]
+fn what_groups_knew_of_a_light_topic_that_has_expired_does_not_come_back_after_a_kill() {
+    let (broker, client, mut service, _) = broker_with_a_consumed_light_topic();
+    broker.broker.topics.flush().unwrap();
+    broker.broker.groups.flush().unwrap();
+    broker.broker.consumer_offsets.flush().unwrap();
+    broker.pass_time(&mut service, 1, LIFETIME);
+    broker.send_lite("x", "anew");
+    drop((client, service));
+    let broker = broker.crash_and_restart();
+    assert_eq!(broker.broker.store.max_offset("%LMQ%$Chats$x", 0), 1);
+    broker.subscribe_lite("a", LiteSubscriptionAction::PartialAdd, &["x"]);
+    assert_eq!(broker.client().pop_lite("a", None).bodies(), [b"anew"]);
+}
+
 #[test]
 fn a_light_topic_whose_queue_nobody_could_make_is_refused() {
     let broker = broker_with_light_topics(&[]);

@@ -592,6 +592,36 @@ fn a_waiting_pop_that_comes_too_late_waits_on_and_is_answered_in_time() {
 }
 
 #[test]
+fn a_woken_pop_whose_time_is_up_leaves_what_it_did_not_get_to_for_another_one() {
+    let revival = Revival::new(&[("maxFilterMessageSize", "60")]);
+    let (first, second) = (revival.broker.client(), revival.broker.client());
+    let waiting = PopMessageRequestHeader {
+        queue_id: 0,
+        max_msg_nums: 1,
+        poll_time: 10_000,
+        born_time: NOW_MS,
+        exp_type: Some(Cow::Borrowed("TAG")),
+        exp: Some(Cow::Borrowed("red")),
+        ..pop_header("g", "Orders")
+    };
+    assert!(first.try_call(pop_request(&waiting)).is_none());
+    let waiting = PopMessageRequestHeader {
+        poll_time: 20_000,
+        ..waiting
+    };
+    assert!(second.try_call(pop_request(&waiting)).is_none());
+    // A read looks at three messages, so that the first does not come as far as the one that woke it.
+    for tag in ["blue", "blue", "blue", "blue", "red"] {
+        first.must_send("Orders", &[(name::TAGS, tag)], tag.as_bytes());
+    }
+    revival.broker.settle();
+    revival.broker.clock.advance(Duration::from_millis(10_100));
+    assert_eq!(first.resumed_answers()[0].code, response_code::POLLING_TIMEOUT);
+    let answers: Vec<Answer> = (0..3).flat_map(|_| second.resumed_answers()).collect();
+    assert_eq!(bodies(&popped(&answers[0], "g")), ["red"]);
+}
+
+#[test]
 fn too_many_waiting_pops_are_turned_away_and_counted() {
     let revival = Revival::new(&[("popPollingSize", "1")]);
     let client = revival.broker.client();
