@@ -550,11 +550,14 @@ impl SmallFiles for SimDisk {
         all.extend_from_slice(bytes);
         let inode = Inode::new(&all, all.len(), self.clock.wall_ms())?;
         inode.state().has_durable_length = true;
-        if contents.durable_names.contains_key(file) {
+        let is_same = |(now, durable): (&Arc<Inode>, &Arc<Inode>)| Arc::ptr_eq(now, durable);
+        let names = contents.names.get(file).zip(contents.durable_names.get(file));
+        if names.is_some_and(is_same) {
             contents.durable_names.insert(file.to_owned(), Arc::clone(&inode));
             contents.names.insert(file.to_owned(), inode);
             return Ok(());
         }
+        // What had the name before is on its way out, and must not take the new file with it.
         contents.add(file, inode)
     }
 
@@ -816,6 +819,21 @@ mod tests {
         let disk = SimDisk::new(Arc::new(ManualClock::new(1_000)));
         disk.create_dir_all(Path::new("/d")).unwrap();
         disk
+    }
+
+    #[test]
+    fn a_file_that_takes_the_name_of_a_renamed_one_survives_with_its_directory() {
+        let (file, aside) = (Path::new("/d/f"), Path::new("/d/g"));
+        let disk = disk();
+        disk.append_and_sync(file, b"old").unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        disk.rename(file, aside).unwrap();
+        disk.append_and_sync(file, b"new").unwrap();
+        disk.append_and_sync(file, b" and more").unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        disk.crash(1).unwrap();
+        assert_eq!(disk.read(file).unwrap().as_deref(), Some(&b"new and more"[..]));
+        assert_eq!(disk.read(aside).unwrap().as_deref(), Some(&b"old"[..]));
     }
 
     #[test]
