@@ -61,11 +61,13 @@ pub enum PlantedBug {
     ForgetLiteBatch,
     /// A member of a broadcasting group counts as having what it is just being given.
     CountBroadcastEarly,
+    /// A light topic expires though it has just got a message, which its queue does not show yet.
+    ExpireUnseen,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 27] = [
+    pub const ALL: [PlantedBug; 28] = [
         PlantedBug::SkipLogFlush,
         PlantedBug::SkipQueueFlush,
         PlantedBug::PublishBeforeCopy,
@@ -93,6 +95,7 @@ impl PlantedBug {
         PlantedBug::LoseLiteEvents,
         PlantedBug::ForgetLiteBatch,
         PlantedBug::CountBroadcastEarly,
+        PlantedBug::ExpireUnseen,
     ];
 }
 

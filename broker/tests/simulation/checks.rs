@@ -648,6 +648,7 @@ pub fn after_crash(world: &mut World) -> Result<(), Violation> {
         .deleted
         .values_mut()
         .for_each(|deleted| *deleted = (*deleted).min(end));
+    model.drop_deleted_places();
     let store = world.store();
     let ends = ends_of(&world.model, |record| record.at >= begin);
     for (queue, next) in std::mem::take(&mut world.model.next_offsets) {

@@ -242,6 +242,23 @@ impl Model {
             .is_some_and(|end| record.at < *end)
     }
 
+    /// A light queue is deleted, and begins anew with its next message.
+    pub fn delete_light_queue(&mut self, queue: &Queue) {
+        self.deleted.insert(queue.0.clone(), self.log_end);
+        self.next_offsets.remove(queue);
+        self.drop_deleted_places();
+    }
+
+    /// What is in the log of light queues that were deleted after it is in them no longer.
+    pub fn drop_deleted_places(&mut self) {
+        let deleted = &self.deleted;
+        for record in &mut self.log {
+            let at = record.at;
+            let is_there = |(queue, _): &(Queue, u64)| deleted.get(&queue.0).is_none_or(|end| at >= *end);
+            record.light.retain(is_there);
+        }
+    }
+
     /// The process was killed and nothing else: all that it wrote is there.
     pub fn keep_what_is_written(&mut self) {
         self.flushed = self.log_end;

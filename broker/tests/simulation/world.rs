@@ -29,7 +29,7 @@ use store::sim_disk::{Faults, SimDisk};
 use crate::Violation;
 use crate::model::Model;
 use crate::model::broadcast::{CLIENTS, FORGOTTEN_S, ONLINE_FORGOTTEN_S, SILENT_MS};
-use crate::model::lite::Lites;
+use crate::model::lite::{EXPIRY_PERIOD_MS, LEAST_LIFETIME_MS, Lites};
 
 /// When the world begins.
 const START_MS: i64 = 1_700_000_000_000;
@@ -190,9 +190,12 @@ impl World {
         let has_retry_v2 = random.below(2) == 0;
         // A client hears of one light topic at a time, or of as many as there are.
         let events_of_a_client = [1, 100, 100][random.below(3) as usize];
+        // The lifetime of a light topic, in minutes; -1: it does not end.
+        let lite_minutes = [-1, 1, 5, 5][random.below(4) as usize];
         let model = Model {
             lites: Lites {
                 has_room_for_events: events_of_a_client > 1,
+                lifetime_ms: (lite_minutes > 0).then_some(lite_minutes * 60_000),
                 ..Lites::default()
             },
             ..Model::default()
@@ -201,6 +204,8 @@ impl World {
         let keys = vec![
             ("duplicateSendWindowMs", repeat_window_ms.max(0).to_string()),
             ("maxClientEventCount", events_of_a_client.to_string()),
+            ("minLiteTTl", LEAST_LIFETIME_MS.to_string()),
+            ("liteTtlCheckInterval", EXPIRY_PERIOD_MS.to_string()),
             ("broadcastOffsetExpireSecond", FORGOTTEN_S.to_string()),
             ("broadcastOffsetExpireMaxSecond", ONLINE_FORGOTTEN_S.to_string()),
             ("channelExpiredTimeout", SILENT_MS.to_string()),
@@ -317,6 +322,7 @@ impl World {
         });
         (self.offsets_due, self.delays_due) = (Duration::ZERO, Duration::ZERO);
         self.dues_are_latest = false;
+        self.model.lites.started_ms = self.now_ms();
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use remoting::request::{Call, OutgoingRequest};
 
 use super::query_offset;
 use crate::model::lite::{
-    LITE_GROUPS, LITE_TOPICS, LiteGroup, LitePoll, PARENT, SILENT_MS, Sharing, queue_of,
+    Expires, LITE_GROUPS, LITE_TOPICS, LiteGroup, LitePoll, PARENT, SILENT_MS, Sharing, queue_of,
 };
 use crate::model::orders::{Gives, InFlight, InOrder};
 use crate::model::pops::{Held, Key};
@@ -219,6 +219,44 @@ pub fn no_poll_is_overdue(world: &World) -> Result<(), Violation> {
     }
 }
 
+/// The broker may have looked for light topics that have expired: those that are gone had to go.
+pub fn take_expired(world: &mut World) -> Result<(), Violation> {
+    let (store, now_ms) = (world.store(), world.now_ms());
+    for topic in LITE_TOPICS {
+        let queue = queue_of(topic);
+        let was_there = world.model.visible_end(&queue) > 0;
+        if !was_there || store.max_offset(&queue.0, queue.1) > 0 {
+            continue;
+        }
+        world.note(format!("    light topic {topic} has expired"));
+        let expires = world.model.expires(&queue, now_ms);
+        ensure!(
+            expires != Expires::No,
+            "light topic {topic} has gone before its time"
+        );
+        world.model.delete_light_queue(&queue);
+        world.model.lites.forget(topic);
+        for group in LITE_GROUPS {
+            is_where_it_was_told(world, group, &queue, "after the expiry")?;
+        }
+    }
+    Ok(())
+}
+
+/// After the broker has looked for light topics that have expired: none is left.
+pub fn none_is_left_that_expired(world: &World) -> Result<(), Violation> {
+    let now_ms = world.now_ms();
+    let is_left = |topic: &&str| {
+        let queue = queue_of(topic);
+        let is_there = world.model.visible_end(&queue) > 0;
+        is_there && world.model.expires(&queue, now_ms) == Expires::Yes
+    };
+    match LITE_TOPICS.into_iter().find(is_left) {
+        Some(topic) => Err(format!("light topic {topic} is still there, its time is up")),
+        None => Ok(()),
+    }
+}
+
 /// A client is told that another one has its light topic.
 pub fn take_notice(world: &mut World, frame: &Frame) -> Result<(), Violation> {
     let field = |name: &str| frame.fields().get(name).unwrap_or_default().into_owned();
@@ -289,11 +327,14 @@ pub fn are_kept(world: &mut World) -> Result<(), Violation> {
     for group in LITE_GROUPS {
         for queue in LITE_TOPICS.map(queue_of) {
             let found = query_offset(world, group.name, &queue)?;
-            world
-                .model
-                .lites
-                .in_order(group, &queue)
-                .take_start(&queue, found)?;
+            let model = &mut world.model;
+            let is_empty = model.next_offsets.get(&queue).is_none_or(|next| *next == 0);
+            let is_gone = is_empty && model.deleted.contains_key(&queue.0);
+            if found.is_none() && is_gone {
+                // A start forgets what somebody said of a light topic that has expired.
+                model.lites.of(group).queues.remove(&queue);
+            }
+            model.lites.in_order(group, &queue).take_start(&queue, found)?;
         }
     }
     Ok(())

@@ -17,6 +17,11 @@ pub const LITE_TOPICS: [&str; 3] = ["x", "y", "z"];
 /// A client that has not subscribed for so long may be forgotten.
 pub const SILENT_MS: i64 = 180_000;
 
+/// Nobody expires sooner after his last message, or after a start.
+pub const LEAST_LIFETIME_MS: i64 = 30_000;
+/// How often the broker looks for light topics that have expired.
+pub const EXPIRY_PERIOD_MS: i64 = 5_000;
+
 /// Who of a group gets a light topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
@@ -76,6 +81,10 @@ pub struct Lites {
     pub looked_ms: i64,
     /// Whether a client hears of every message at once: it may have as many events as there are light topics.
     pub has_room_for_events: bool,
+    /// How long light topics live without a message, if not for ever, ms.
+    pub lifetime_ms: Option<i64>,
+    /// When the broker began.
+    pub started_ms: i64,
 }
 
 /// A client that subscribes.
@@ -126,6 +135,22 @@ impl Lites {
         known.updated_ms = now_ms;
     }
 
+    /// A light topic has expired: nobody knows anything of it. Consumers may still hold messages.
+    pub fn forget(&mut self, topic: &'static str) {
+        let queue = queue_of(topic);
+        for orders in self.groups.values_mut() {
+            orders.queues.remove(&queue);
+        }
+        let named = LITE_GROUPS
+            .iter()
+            .filter(|group| group.sharing != Sharing::Wildcard);
+        for client in named.flat_map(|group| group.clients) {
+            if let Some(known) = self.clients.get_mut(client) {
+                known.topics.remove(topic);
+            }
+        }
+    }
+
     /// The offsets survive from now on.
     pub fn are_durable(&mut self) {
         self.groups.values_mut().for_each(Orders::are_durable);
@@ -169,7 +194,37 @@ impl Lites {
     }
 }
 
+/// Whether a light topic is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expires {
+    Yes,
+    /// Its last message has left the log, or does not show yet.
+    Perhaps,
+    No,
+}
+
 impl Model {
+    /// Whether a light topic goes when the broker looks now.
+    pub fn expires(&self, queue: &Queue, now_ms: i64) -> Expires {
+        let Some(lifetime_ms) = self.lites.lifetime_ms else {
+            return Expires::No;
+        };
+        if now_ms - self.lites.started_ms < LEAST_LIFETIME_MS {
+            return Expires::No;
+        }
+        let mut records = self.log.iter().rev();
+        let Some(last) = records.find(|record| record.offset_in(queue).is_some()) else {
+            return Expires::Perhaps;
+        };
+        let is_idle = now_ms - last.store_ms > lifetime_ms.max(LEAST_LIFETIME_MS);
+        match (last.at < self.log_min, is_idle) {
+            (true, _) => Expires::Perhaps,
+            (false, true) if last.at >= self.dispatched => Expires::Perhaps,
+            (false, true) => Expires::Yes,
+            (false, false) => Expires::No,
+        }
+    }
+
     /// What a group gets next of a light topic.
     pub fn next_of_lite<'a>(
         &'a self,

@@ -8,7 +8,7 @@
 //! The copy is a message of its own, to be handed out in turn. A message is handed out once; a crash that takes the
 //! checkpoint takes the handout with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::message::properties::name;
 use common::names::{PopRetryNaming, TIMER_TOPIC, revive_topic};
@@ -154,6 +154,8 @@ pub struct Pops {
     /// What consumers hold, in the order they got it.
     pub held: Vec<Held>,
     pub parked: Vec<Poll>,
+    /// What a crash took together with the checkpoint that handed it out, by group, queue and offset: where it was.
+    pub lost: BTreeMap<(String, Queue, i64), u64>,
     /// When the broker started.
     pub started_ms: i64,
     /// Where the log ended after the last crash: what came back before may have been decided without being written down, and
@@ -301,9 +303,8 @@ impl Model {
         let what = format!("offset {offset} of {:?} was popped", key.queue);
         let Some(message) = self.in_queue(&key.queue, offset) else {
             // A consumer may ask for more time for what a crash took out of the middle of its queue.
-            let lost = self.lost_handout(key, offset).filter(|_| takes_over);
-            let lost = lost.ok_or_else(|| format!("{what}: no message"))?;
-            return Ok(lost.message_at);
+            let lost = self.lost_at(key, offset).filter(|_| takes_over);
+            return lost.ok_or_else(|| format!("{what}: no message"));
         };
         ensure!(
             takes_over || popper.wants(message),
@@ -318,14 +319,18 @@ impl Model {
         Ok(message.at)
     }
 
-    /// One of this offset to the group, whose message a crash took.
-    fn lost_handout(&self, key: &Key, offset: i64) -> Option<&Handout> {
-        let handouts = self.pops.handouts.iter();
-        handouts
-            .filter(|handout| !self.is_there(handout.message_at))
-            .find(|handout| {
-                (&handout.key.group, &handout.key.queue, handout.offset) == (&key.group, &key.queue, offset)
-            })
+    /// Where the message of this offset was that was handed out to the group, if a crash took it.
+    fn lost_at(&self, key: &Key, offset: i64) -> Option<u64> {
+        let of_handout = self.pops.handouts.iter().find(|handout| {
+            !self.is_there(handout.message_at)
+                && (&handout.key.group, &handout.key.queue, handout.offset)
+                    == (&key.group, &key.queue, offset)
+        });
+        let of_lost = || {
+            let lost = &self.pops.lost;
+            lost.get(&(key.group.clone(), key.queue.clone(), offset)).copied()
+        };
+        of_handout.map(|handout| handout.message_at).or_else(of_lost)
     }
 
     fn take_ack(&mut self, record: &Logged, key: &Key, offsets: &[i64]) {
@@ -491,6 +496,19 @@ impl Model {
                 ack.at = self.remains_at(ack.at, is_ack);
             }
         }
+        let lost: Vec<_> = handouts
+            .iter()
+            .filter(|handout| !self.is_there(handout.checkpoint_at) && !self.is_there(handout.message_at))
+            .map(
+                |Handout {
+                     key,
+                     offset,
+                     message_at,
+                     ..
+                 }| { ((key.group.clone(), key.queue.clone(), *offset), *message_at) },
+            )
+            .collect();
+        self.pops.lost.extend(lost);
         handouts.retain(|handout| self.is_there(handout.checkpoint_at));
         for handout in &mut handouts {
             handout.may_repeat |= lost_from.is_some_and(|lost_from| handout.checkpoint_at > lost_from);

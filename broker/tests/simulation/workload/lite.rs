@@ -16,9 +16,11 @@ use remoting::request::OutgoingRequest;
 use super::pops::random_held;
 use super::sends::{delay_one_in, finish_send, new_properties, text_of};
 use super::services::run_tick;
-use super::{connection, must_succeed, note_answer, nothing};
+use super::{connection, must_succeed, note_answer, nothing, stops};
 use crate::checks::{self, lite as check};
-use crate::model::lite::{LITE_GROUPS, LITE_TOPICS, LiteGroup, LitePoll, PARENT, Sharing, queue_of};
+use crate::model::lite::{
+    EXPIRY_PERIOD_MS, LITE_GROUPS, LITE_TOPICS, LiteGroup, LitePoll, PARENT, Sharing, queue_of,
+};
 use crate::model::pops::Held;
 use crate::model::{Queue, Wanted};
 use crate::world::{Tick, World, send_request};
@@ -36,18 +38,10 @@ const ATTEMPTS: [&str; 2] = ["attempt-1", "attempt-2"];
 
 /// The topic and the groups.
 pub fn prepare(world: &mut World) -> Result<(), Violation> {
-    let header = CreateTopicRequestHeader {
-        topic: PARENT.to_owned(),
-        read_queue_nums: QUEUES,
-        write_queue_nums: QUEUES,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".to_owned(),
-        attributes: Some("+message.type=LITE".to_owned()),
-        ..Default::default()
-    };
-    must_succeed(
+    let minutes = world.model.lites.lifetime_ms.map_or(-1, |ms| ms / 60_000);
+    put_parent(
         world,
-        OutgoingRequest::new(request_code::UPDATE_AND_CREATE_TOPIC).header(&header),
+        &format!("+message.type=LITE,+lite.topic.expiration={minutes}"),
     )?;
     for group in LITE_GROUPS {
         let attributes: &[(&str, &str)] = match group.sharing {
@@ -69,6 +63,63 @@ pub fn prepare(world: &mut World) -> Result<(), Violation> {
         )?;
     }
     Ok(())
+}
+
+fn put_parent(world: &mut World, attributes: &str) -> Result<(), Violation> {
+    let header = CreateTopicRequestHeader {
+        topic: PARENT.to_owned(),
+        read_queue_nums: QUEUES,
+        write_queue_nums: QUEUES,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".to_owned(),
+        attributes: Some(attributes.to_owned()),
+        ..Default::default()
+    };
+    must_succeed(
+        world,
+        OutgoingRequest::new(request_code::UPDATE_AND_CREATE_TOPIC).header(&header),
+    )
+}
+
+/// From now on light topics stay.
+pub fn stop_expiry(world: &mut World) -> Result<(), Violation> {
+    world.model.lites.lifetime_ms = None;
+    put_parent(world, "+lite.topic.expiration=-1")
+}
+
+/// Nobody sends to most light topics for longer than they live, and the broker looks. It may be killed meanwhile, or the power fail.
+pub fn expire(world: &mut World) -> Result<(), Violation> {
+    let lifetime_ms = world.model.lites.lifetime_ms.unwrap_or(0);
+    let ms = lifetime_ms + i64::from(world.below(60_000));
+    world.note(format!("  {ms} ms pass"));
+    world.clock.advance(Duration::from_millis(ms.unsigned_abs()));
+    run_tick(world, Tick::Persist, false)?;
+    run_tick(world, Tick::Lite, false)?;
+    match world.below(4) {
+        0 => send(world)?,
+        1 => {
+            send(world)?;
+            run_tick(world, Tick::Flush, false)?;
+            run_tick(world, Tick::Dispatch, false)?;
+        }
+        _ => {}
+    }
+    world
+        .clock
+        .advance(Duration::from_millis(EXPIRY_PERIOD_MS.unsigned_abs()));
+    let power_fails = world.below(4) == 0;
+    if power_fails {
+        let operations = world.below(20).unsigned_abs().into();
+        world.note(format!("  the power will fail after {operations} operations"));
+        world.fail_power_after(operations);
+    }
+    run_tick(world, Tick::Lite, false)?;
+    match (power_fails, world.below(4)) {
+        (true, _) => stops::crash(world)?,
+        (false, 0) => stops::kill(world)?,
+        (false, _) => check::none_is_left_that_expired(world)?,
+    }
+    work(world)
 }
 
 /// Several things in a row: what clients do with a light topic hangs together.
@@ -361,15 +412,24 @@ fn ack_one(world: &mut World, group: LiteGroup, held: &Held) -> Result<(), Viola
     let what = format!("ack by {} of {:?} {handle}", group.name, held.key.queue);
     note_answer(world, &what, answer.as_ref());
     let code = answer.map(|answer| answer.code);
+    let is_gone = is_gone(world, held);
     let known = world.model.lites.in_order(group, &held.key.queue);
-    let is_legal = known.acknowledge(held.offset, held.key.pop_time_ms);
-    let wanted = match is_legal {
-        true => response_code::SUCCESS,
-        false => response_code::MESSAGE_ILLEGAL,
+    let wanted = if is_gone {
+        response_code::NO_MESSAGE
+    } else if known.acknowledge(held.offset, held.key.pop_time_ms) {
+        response_code::SUCCESS
+    } else {
+        response_code::MESSAGE_ILLEGAL
     };
     ensure!(code == Some(wanted), "{what}: {code:?}");
     check::is_where_it_was_told(world, group, &held.key.queue, &what)?;
     checks::after_step(world, &nothing(), None)
+}
+
+/// Whether the light topic of a message has expired, and has not so many since.
+fn is_gone(world: &World, held: &Held) -> bool {
+    let queue = &held.key.queue;
+    held.offset > world.store().max_offset(&queue.0, queue.1)
 }
 
 fn header_of<'a>(held: &'a Held, handle: &'a str) -> AckMessageRequestHeader<'a> {
@@ -406,6 +466,10 @@ pub fn change_invisible_time(world: &mut World) -> Result<(), Violation> {
     );
     note_answer(world, &what, answer.as_ref());
     let code = answer.map(|answer| answer.code);
+    if is_gone(world, &held) {
+        ensure!(code == Some(response_code::NO_MESSAGE), "{what}: {code:?}");
+        return checks::after_step(world, &nothing(), None);
+    }
     ensure!(code == Some(response_code::SUCCESS), "{what}: {code:?}");
     let visible_ms = world.now_ms() + invisible_ms;
     let known = world.model.lites.in_order(group, &held.key.queue);

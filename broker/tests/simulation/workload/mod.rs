@@ -9,7 +9,7 @@
 //! | `transactions` | half messages and their ends |
 //! | `repeats` | producers send again what was stored |
 //! | `light` | messages of light queues, their pulls and commits |
-//! | `lite` | light topics: messages, subscriptions, pops, acks |
+//! | `lite` | light topics: messages, subscriptions, pops, acks, expiry |
 //! | `orders` | pops in order, and their acks |
 //! | `pops` | pops, acks, peeks, notifications |
 //! | `timers` | messages with a delivery time, their recalls, stops among them |
@@ -76,6 +76,7 @@ const OPERATIONS: &[Operation] = &[
     (40, lite::ack),
     (10, lite::change_invisible_time),
     (90, lite::work),
+    (30, lite::expire),
     (40, broadcast::pull),
     (70, broadcast::work),
     (80, transactions::send_half),
@@ -93,7 +94,7 @@ const OPERATIONS: &[Operation] = &[
     (60, orders::ack),
     (20, orders::ack_batch),
     (20, orders::change_invisible_time),
-    (15, orders::reset),
+    (40, orders::reset),
     (80, timers::send),
     (30, timers::recall),
     (50, timers::deliver),
@@ -167,6 +168,7 @@ fn finish(world: &mut World) -> Result<(), Violation> {
     if world.power_is_failing {
         stops::crash(world)?;
     }
+    lite::stop_expiry(world)?;
     for _ in 0..2 {
         world.clock.advance(Duration::from_secs(7_300));
         for tick in TICKS {

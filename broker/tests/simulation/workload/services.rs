@@ -27,6 +27,7 @@ pub fn run_tick(world: &mut World, tick: Tick, stopping: bool) -> Result<(), Vio
     let log_end = world.model.log_end;
     world.tick(tick, stopping)?;
     if tick == Tick::Lite && !stopping {
+        checks::lite::take_expired(world)?;
         world.model.lites.looked_ms = world.now_ms();
         checks::lite::subscriptions_are_known(world)?;
     }
