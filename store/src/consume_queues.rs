@@ -285,7 +285,12 @@ impl ConsumeQueues {
             return Ok(queue);
         }
         if self.has_doomed.load(Ordering::Acquire) {
-            self.remove_files_of(&mut self.lock_doomed())?;
+            let mut doomed = self.lock_doomed();
+            let is_same =
+                |queue: &Arc<ConsumeQueue>| &**queue.topic() == topic && queue.queue_id() == queue_id;
+            if doomed.iter().any(is_same) {
+                self.remove_files_of(&mut doomed)?;
+            }
         }
         // One copy of the name for all queues of a topic.
         let known = self.topics.get(topic).map(|entry| Arc::clone(entry.key()));
