@@ -635,9 +635,16 @@ pub fn after_crash(world: &mut World) -> Result<(), Violation> {
         .filter(|old| old.at >= begin && old.at < last && is_repair(&old.at))
         .map(|old| old.at)
         .collect();
-    let lost_from = lost.first().copied();
-    model.lost.extend(lost);
     let flushed = model.flushed;
+    // A blank at the end of a file may be lost too: then nobody can say that no record stood there.
+    let lost_blank = model
+        .log
+        .windows(2)
+        .map(|pair| (pair[0].end(), pair[1].at))
+        .find(|(blank, next)| (flushed..*next).contains(blank) && *next <= last)
+        .map(|(blank, _)| blank);
+    let lost_from = lost.first().copied().into_iter().chain(lost_blank).min();
+    model.lost.extend(lost);
     let durable_ends = ends_of(model, |record| record.end() <= flushed);
     model.log.retain(|old| old.at < begin);
     model.log.extend(log);
