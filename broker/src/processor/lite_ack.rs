@@ -35,11 +35,12 @@ pub(crate) fn ack(broker: &Broker, header: &AckMessageRequestHeader<'_>, lmq: &s
     if header.queue_id != LMQ_QUEUE_ID || !handle.is_order() {
         return Err(refuse(response_code::INVALID_PARAMETER, "ack queue illegal."));
     }
-    if is_of_another(broker, lmq, header.offset, &handle) {
-        return Ok(Response::success().into());
-    }
     let message = in_order(group, lmq, header.offset, &handle);
     let order_info = &broker.lite_order_info;
+    // Without a batch an ack is taken at its word.
+    if !order_info.has_batch(message.queue) && is_of_another(broker, &message) {
+        return Ok(Response::success().into());
+    }
     match pop_order::acknowledge(
         broker,
         order_info,
@@ -60,12 +61,13 @@ pub(crate) fn ack(broker: &Broker, header: &AckMessageRequestHeader<'_>, lmq: &s
 }
 
 /// Whether the light topic has expired since the message was popped: what is there now, or will be, was stored after the pop.
-fn is_of_another(broker: &Broker, lmq: &str, offset: i64, handle: &PopHandle<'_>) -> bool {
+fn is_of_another(broker: &Broker, message: &InOrder<'_>) -> bool {
+    let (lmq, offset) = (message.queue.topic, message.offset);
     let stored_ms = u64::try_from(offset)
         .ok()
         .and_then(|offset| broker.store.store_time(lmq, LMQ_QUEUE_ID, QueueOffset(offset)));
     let is_behind_end = offset >= broker.store.max_offset(lmq, LMQ_QUEUE_ID);
-    is_behind_end || stored_ms.is_some_and(|stored_ms| stored_ms > handle.pop_time_ms)
+    is_behind_end || stored_ms.is_some_and(|stored_ms| stored_ms > message.pop_time_ms)
 }
 
 /// The message, or its whole batch, is visible again at another time.

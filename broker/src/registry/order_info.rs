@@ -276,6 +276,11 @@ impl ConsumerOrderInfo {
         OrderCounts { counts, least }
     }
 
+    /// Whether the last batch that was handed out is known.
+    pub fn has_batch(&self, queue: GroupQueue<'_>) -> bool {
+        self.change(queue, |_| ()).is_some()
+    }
+
     /// A message of the batch popped at `pop_time_ms` is consumed. Without a batch the ack is taken at its word.
     pub fn acknowledge(&self, queue: GroupQueue<'_>, offset: i64, pop_time_ms: i64) -> OrderAck {
         let acked = self.change(queue, |batch| {
