@@ -86,17 +86,9 @@ fn step(file: &MappedFile, position: usize) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes room up to the end of a step if the disk has that much, else up to `least`.
+/// Makes room for everything below `least`, to the end of a step.
 fn reserve(file: &MappedFile, least: usize) -> io::Result<()> {
-    if file.reserved() >= least {
-        return Ok(());
-    }
-    match file.reserve(least.next_multiple_of(STEP_BYTES)) {
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-            file.reserve(least.next_multiple_of(4096))
-        }
-        other => other,
-    }
+    file.reserve_ahead(least, least.next_multiple_of(STEP_BYTES))
 }
 
 type LogFiles = (Option<(Arc<MappedFile>, usize)>, Option<Arc<MappedFile>>);

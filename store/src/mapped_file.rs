@@ -45,7 +45,7 @@ pub struct MappedFile {
     lowest_read: AtomicUsize,
 }
 
-/// The least page of the systems we know: what is let go begins and ends with one.
+/// The least page of the systems we know: what is let go begins and ends with one, and room on a full disk comes by it.
 const PAGE_BYTES: usize = 4096;
 
 impl MappedFile {
@@ -167,6 +167,19 @@ impl MappedFile {
             self.reserved.store(to, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// The same for everything below `least`; up to `plenty` if the disk has that much, else up to the end of a page.
+    pub fn reserve_ahead(&self, least: usize, plenty: usize) -> io::Result<()> {
+        if self.reserved() >= least {
+            return Ok(());
+        }
+        match self.reserve(plenty) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.reserve(least.next_multiple_of(PAGE_BYTES))
+            }
+            other => other,
+        }
     }
 
     /// Lets written pages below `below` go: they are not this process's memory any more, but still the file's, and come

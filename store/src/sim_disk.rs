@@ -963,6 +963,12 @@ mod tests {
             .unwrap();
     }
 
+    fn dispatch(store: &Arc<Store>, clock: &ManualClock) -> anyhow::Result<()> {
+        let mut dispatch = store.ticks().dispatch;
+        while dispatch.tick(clock.now(), false)? == Next::Again {}
+        Ok(())
+    }
+
     #[test]
     fn a_queue_that_went_on_in_a_new_file_before_its_flush_loses_no_entry() {
         for seed in 0..8 {
@@ -972,10 +978,9 @@ mod tests {
             for _ in 0..12 {
                 put(&store, "");
             }
-            let mut dispatch = store.ticks().dispatch;
-            while dispatch.tick(clock.now(), false).unwrap() == Next::Again {}
+            dispatch(&store, &clock).unwrap();
             store.close().unwrap();
-            drop((store, dispatch));
+            drop(store);
             disk.crash(seed).unwrap();
 
             let store = open_store(&disk, &clock).unwrap();
@@ -996,8 +1001,7 @@ mod tests {
         for number in numbers {
             put(store, &format!("KEYS\u{1}k{number} a{number}\u{2}"));
         }
-        let mut dispatch = store.ticks().dispatch;
-        while dispatch.tick(clock.now(), false).unwrap() == Next::Again {}
+        dispatch(store, clock).unwrap();
     }
 
     /// The power fails, and again while the next start repairs the index.
@@ -1065,12 +1069,6 @@ mod tests {
             crash_twice(&disk, &clock, seed);
             assert_index_is_whole(&disk, &open_store(&disk, &clock).unwrap(), seed);
         }
-    }
-
-    fn dispatch(store: &Arc<Store>, clock: &ManualClock) -> anyhow::Result<()> {
-        let mut dispatch = store.ticks().dispatch;
-        while dispatch.tick(clock.now(), false)? == Next::Again {}
-        Ok(())
     }
 
     #[test]

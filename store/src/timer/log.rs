@@ -346,15 +346,8 @@ impl TimerLog {
 }
 
 fn reserve(writer: &MappedFileWriter, length: usize) -> io::Result<()> {
-    let file = writer.file();
-    let least = (writer.position() + length).min(file.size());
-    if least <= file.reserved() {
-        return Ok(());
-    }
-    match file.reserve((least + RESERVE_AHEAD_BYTES).min(file.size())) {
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => file.reserve(least),
-        other => other,
-    }
+    let least = (writer.position() + length).min(writer.file().size());
+    writer.file().reserve_ahead(least, least + RESERVE_AHEAD_BYTES)
 }
 
 fn unit_at(files: &Files, position: u64) -> Option<TimerUnit> {

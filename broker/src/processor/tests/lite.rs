@@ -358,11 +358,8 @@ fn a_light_topic_that_nobody_sends_to_goes_after_its_time_and_begins_anew() {
     assert_eq!(client.pop_lite("a", None).bodies(), [b"anew"]);
 }
 
-/// A broker with the light topic x, all of whose messages are acknowledged, and the pop that brought them.
-fn broker_with_a_consumed_light_topic() -> (TestBroker, TestClient, LiteService, Answer) {
-    let broker = broker_with_light_topics(&[]);
-    let mut service = broker.lite_service();
-    tick(&mut service, &broker.clock);
+/// Sends three messages to the light topic x and pops them.
+fn pop_three(broker: &TestBroker) -> (TestClient, Answer) {
     broker.subscribe_lite("a", LiteSubscriptionAction::PartialAdd, &["x"]);
     for body in ["x-0", "x-1", "x-2"] {
         broker.send_lite("x", body);
@@ -370,6 +367,15 @@ fn broker_with_a_consumed_light_topic() -> (TestBroker, TestClient, LiteService,
     let client = broker.client();
     let popped = client.pop_lite("a", None);
     assert_eq!(popped.records().len(), 3);
+    (client, popped)
+}
+
+/// A broker with the light topic x, all of whose messages are acknowledged, and the pop that brought them.
+fn broker_with_a_consumed_light_topic() -> (TestBroker, TestClient, LiteService, Answer) {
+    let broker = broker_with_light_topics(&[]);
+    let mut service = broker.lite_service();
+    tick(&mut service, &broker.clock);
+    let (client, popped) = pop_three(&broker);
     for record in popped.records() {
         client.ack_lite(&popped, &record);
     }
@@ -518,13 +524,7 @@ fn the_same_attempt_gets_its_batch_again() {
 #[test]
 fn an_acknowledged_message_never_comes_back_after_a_kill_and_the_others_come_in_their_time() {
     let broker = broker_with_light_topics(&[]);
-    broker.subscribe_lite("a", LiteSubscriptionAction::PartialAdd, &["x"]);
-    for body in ["x-0", "x-1", "x-2"] {
-        broker.send_lite("x", body);
-    }
-    let client = broker.client();
-    let popped = client.pop_lite("a", None);
-    assert_eq!(popped.records().len(), 3);
+    let (client, popped) = pop_three(&broker);
     for at in [0, 1] {
         assert_eq!(
             client.ack_lite(&popped, &popped.records()[at]).code,
