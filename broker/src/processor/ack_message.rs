@@ -136,7 +136,9 @@ fn ack_in_order(
         queue_id,
     } = message.queue;
     let client = connection.peer_addr();
-    let acked = pop_order::acknowledge(broker, &broker.order_info, message, invisible_time_ms, client)?;
+    let order_info = &broker.order_info;
+    // Unlike light topics, these do not expire.
+    let acked = pop_order::acknowledge(broker, order_info, message, invisible_time_ms, client, || false)?;
     if matches!(acked, Acked::Free | Acked::Blocked { .. }) {
         pop_checks::acknowledged(broker, message.queue, message.pop_time_ms, 1);
     }

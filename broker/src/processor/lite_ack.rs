@@ -36,18 +36,15 @@ pub(crate) fn ack(broker: &Broker, header: &AckMessageRequestHeader<'_>, lmq: &s
         return Err(refuse(response_code::INVALID_PARAMETER, "ack queue illegal."));
     }
     let message = in_order(group, lmq, header.offset, &handle);
-    let order_info = &broker.lite_order_info;
-    // Without a batch an ack is taken at its word.
-    if !order_info.has_batch(message.queue) && is_of_another(broker, &message) {
-        return Ok(Response::success().into());
-    }
-    match pop_order::acknowledge(
+    let acked = pop_order::acknowledge(
         broker,
-        order_info,
+        &broker.lite_order_info,
         &message,
         handle.invisible_time_ms,
         "AckLiteHost",
-    )? {
+        || is_of_another(broker, &message),
+    )?;
+    match acked {
         Acked::NoChange => {}
         // Perhaps sooner than before: this one may have been the last to be visible again.
         Acked::Blocked { until_ms } => broker.lite.look_again_at(group, lmq, until_ms),

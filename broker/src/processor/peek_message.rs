@@ -1,5 +1,6 @@
 //! PEEK_MESSAGE: what a group would pop next, without taking it.
 //!
+//! When it shows nothing because a queue cannot be read it is refused, as a pull and a pop are.
 //! Reference: `PeekMessageProcessor`.
 
 use common::names::PopRetryNaming;
@@ -11,6 +12,7 @@ use store::{AllMessages, GetOutcome, GetRequest, GetStatus};
 
 use crate::broker::Broker;
 use crate::processor::pop_checks::{self, Wanted};
+use crate::processor::refusals::queue_unreadable;
 use crate::registry::order_info::GroupQueue;
 
 /// Messages of one peek, at most.
@@ -48,9 +50,13 @@ pub(crate) fn peek_message(broker: &Broker, request: PeekRequest<'_>) -> Handled
         body: Vec::new(),
         message_count: 0,
         rest: 0,
+        met_unreadable: false,
         vain_reads_left: MAX_VAIN_READS,
     };
     peek.look(&topic_config);
+    if peek.message_count == 0 && peek.met_unreadable {
+        return Err(queue_unreadable());
+    }
     Ok(peek.answer())
 }
 
@@ -60,6 +66,8 @@ struct Peek<'a> {
     body: Vec<u8>,
     message_count: i32,
     rest: i64,
+    /// A queue has messages, and the disk failed to tell which.
+    met_unreadable: bool,
     vain_reads_left: u32,
 }
 
@@ -118,6 +126,7 @@ impl Peek<'_> {
             request.offset = found.next_begin_offset;
             found = self.broker.store.get(&request, &mut self.body);
         }
+        self.met_unreadable |= found.status == GetStatus::ReadFailed;
         self.message_count += i32::try_from(found.message_count).unwrap_or(i32::MAX);
     }
 

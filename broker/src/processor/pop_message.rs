@@ -3,7 +3,8 @@
 //! ```text
 //!   check ─> retry topic, one time in five ─> the queues, from a random one on ─> retry topic, the other times
 //!                     each queue:  lock ─> read ─> checkpoint into the log ─> commit the group's offset
-//!         ─> answer, or hold/pop.rs when there is nothing
+//!         ─> answer, or when there is nothing:  a queue cannot be read: refused, as a pull is
+//!                                               else:                   hold/pop.rs
 //! ```
 //!
 //! What is handed out has its checkpoint in the log, so it comes back if nobody acknowledges it. In order, the last batch of
@@ -30,7 +31,7 @@ use crate::pop::revive_log::ReviveRecord;
 use crate::processor::pop_checks::{self, Wanted};
 use crate::processor::pop_order;
 use crate::processor::pop_read::PopRead;
-use crate::processor::refusals::put_refused;
+use crate::processor::refusals::{put_refused, queue_unreadable};
 use crate::registry::order_info::{GroupQueue, NewBatch};
 
 /// Messages of one pop, at most: as many as the acks of a checkpoint can name.
@@ -49,11 +50,7 @@ pub(crate) type PopRequest<'a> = Request<'a, PopMessageRequestHeader<'a>>;
 /// Answers a pop, or holds it.
 pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
     let header = &request.header;
-    let topic_config = check(broker, &request).inspect_err(|_| {
-        if request.is_resumed() {
-            broker.pop_hold.wake_others(&header.topic, &header.consumer_group);
-        }
-    })?;
+    let topic_config = check(broker, &request).inspect_err(|_| wake_others(broker, &request))?;
     let filter = pop_checks::filter_of(
         broker,
         wanted(&request),
@@ -71,6 +68,10 @@ pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
     }
     let mut popping = Popping::new(broker, &request.header, filter);
     popping.pop(&topic_config)?;
+    if popping.message_count == 0 && popping.met_unreadable {
+        wake_others(broker, &request);
+        return Err(queue_unreadable());
+    }
     let Popping { rest, .. } = popping;
     let outcome = match popping.message_count {
         0 => wait(broker, &request, popping),
@@ -85,6 +86,14 @@ pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
         }
     }
     Ok(outcome)
+}
+
+/// A refused pop may have been woken for messages that others wait for, too.
+fn wake_others(broker: &Broker, request: &PopRequest<'_>) {
+    if request.is_resumed() {
+        let header = &request.header;
+        broker.pop_hold.wake_others(&header.topic, &header.consumer_group);
+    }
 }
 
 fn check(broker: &Broker, request: &PopRequest<'_>) -> Result<Arc<TopicConfig>, Refusal> {
@@ -186,6 +195,8 @@ struct Popping<'a> {
     message_count: i32,
     /// Messages left in the queues, as far as they were looked at.
     rest: i64,
+    /// A queue has messages, and the disk failed to tell which.
+    met_unreadable: bool,
     /// When a queue that could not be looked at may be, ms.
     look_again_ms: Option<i64>,
 }
@@ -206,6 +217,7 @@ impl<'a> Popping<'a> {
             body: Vec::new(),
             message_count: 0,
             rest: 0,
+            met_unreadable: false,
             look_again_ms: None,
         }
     }
@@ -338,7 +350,7 @@ impl<'a> Popping<'a> {
                 .consumer_offsets
                 .commit("pop", group, topic, queue_id, found.next_begin_offset);
         } else if found.status == GetStatus::ReadFailed {
-            self.look_again_at(self.pop_time_ms + LOOK_AGAIN_MS);
+            self.met_unreadable = true;
         }
         self.rest += (found.max_offset - found.next_begin_offset).max(0);
         Ok(())

@@ -22,7 +22,7 @@ pub(crate) struct InOrder<'a> {
 
 /// What an ack came to.
 pub(crate) enum Acked {
-    /// Nothing new: it was acknowledged before, or its batch was handed out again.
+    /// Nothing new: it was acknowledged before, its batch was handed out again, or its queue is gone.
     NoChange,
     /// The queue gives its next messages.
     Free,
@@ -33,12 +33,16 @@ pub(crate) enum Acked {
 }
 
 /// A message is consumed: moves the group's offset behind what is acknowledged without a gap.
+///
+/// Without a batch the ack is taken at its word, unless `is_of_another` says that the queue is another one by now. That is asked
+/// under the queue's lock, so that it stays as true as it was.
 pub(crate) fn acknowledge(
     broker: &Broker,
     order_info: &ConsumerOrderInfo,
     message: &InOrder<'_>,
     invisible_time_ms: i64,
     client: impl Display,
+    is_of_another: impl FnOnce() -> bool,
 ) -> Result<Acked, Refusal> {
     let GroupQueue {
         topic,
@@ -57,6 +61,8 @@ pub(crate) fn acknowledge(
                 committed: committed.unwrap_or(-1),
             });
         }
+        OrderAck::NoBatch if is_of_another() => return Ok(Acked::NoChange),
+        OrderAck::NoBatch => message.offset.saturating_add(1),
         OrderAck::Next(next) => next,
     };
     if let Some(events) = broker.stats.events() {

@@ -17,13 +17,14 @@ use common::names;
 use remoting::body::group::SubscriptionGroupConfig;
 use remoting::codes::response_code;
 use remoting::header::{PullMessageRequestHeader, PullMessageResponseHeader};
-use remoting::request::{Handled, Outcome, Refusal, Response};
+use remoting::request::{Handled, Outcome, Response};
 use store::{GetOutcome, GetRequest, GetStatus, QueueOffset};
 
 use crate::broker::Broker;
 use crate::processor::pull_broadcast::BroadcastPuller;
 use crate::processor::pull_checks::{self, CheckedPull, PullRequest};
 use crate::processor::pull_cold::{self, Slowdown};
+use crate::processor::refusals::queue_unreadable;
 use crate::static_topic::pull::{PlacedPull, Pulled};
 
 /// A consumer so few messages behind reads from memory; only for others that is looked up.
@@ -70,8 +71,7 @@ pub(crate) fn pull_message(broker: &Broker, mut request: PullRequest<'_>) -> Han
     pull_cold::record(broker, &request, &stored_topic(&request.header), found.size_bytes);
     commit(broker, &request, found.next_begin_offset);
     if found.status == GetStatus::ReadFailed {
-        // Told to go on where it was, it would ask again at once, for as long as the disk fails.
-        return Err(Refusal::system_error("the queue cannot be read now"));
+        return Err(queue_unreadable());
     }
 
     let mut code = code_of(found.status, request.header.queue_offset);

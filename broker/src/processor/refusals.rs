@@ -47,6 +47,12 @@ pub(crate) fn flush_failed(error: &FlushError) -> Refusal {
     not_available(error)
 }
 
+/// The answer to a pull, pop or peek of a queue that the disk does not give. Told that there is nothing, a client would ask again at
+/// once, for as long as the disk fails; refused, it waits a little.
+pub(crate) fn queue_unreadable() -> Refusal {
+    Refusal::system_error("the queue cannot be read now")
+}
+
 /// The reference's name of what the store said; remarks of requests that are not sends carry it.
 ///
 /// Reference: `PutMessageStatus`.

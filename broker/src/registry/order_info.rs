@@ -64,6 +64,8 @@ pub enum OrderAck {
     Stale,
     /// The message is not in the batch.
     Illegal,
+    /// No batch is known.
+    NoBatch,
 }
 
 /// One queue of a group.
@@ -276,12 +278,7 @@ impl ConsumerOrderInfo {
         OrderCounts { counts, least }
     }
 
-    /// Whether the last batch that was handed out is known.
-    pub fn has_batch(&self, queue: GroupQueue<'_>) -> bool {
-        self.change(queue, |_| ()).is_some()
-    }
-
-    /// A message of the batch popped at `pop_time_ms` is consumed. Without a batch the ack is taken at its word.
+    /// A message of the batch popped at `pop_time_ms` is consumed.
     pub fn acknowledge(&self, queue: GroupQueue<'_>, offset: i64, pop_time_ms: i64) -> OrderAck {
         let acked = self.change(queue, |batch| {
             if batch.offset_list.is_empty() {
@@ -301,7 +298,7 @@ impl ConsumerOrderInfo {
             OrderAck::Next(next.unwrap_or(offset.saturating_add(1)))
         });
         self.file.mark_changed();
-        acked.unwrap_or(OrderAck::Next(offset.saturating_add(1)))
+        acked.unwrap_or(OrderAck::NoBatch)
     }
 
     /// A message of the batch popped at `pop_time_ms` is visible again at `next_visible_ms`.
@@ -568,7 +565,7 @@ mod tests {
         assert_eq!(info.acknowledge(QUEUE, 6, 1_000), OrderAck::Illegal);
         assert!(blocked(&info, 1_000));
         info.clear(QUEUE);
-        assert_eq!(info.acknowledge(QUEUE, 5, 1_000), OrderAck::Next(6));
+        assert_eq!(info.acknowledge(QUEUE, 5, 1_000), OrderAck::NoBatch);
     }
 
     #[test]

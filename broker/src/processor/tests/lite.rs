@@ -13,6 +13,8 @@ use super::metrics::{scrape, value};
 use super::*;
 use crate::lite::service::LiteService;
 use crate::pop::handle::{ORDER_REVIVE_QUEUE, PopHandle};
+use crate::processor::pop_order::{self, Acked, InOrder};
+use crate::registry::order_info::GroupQueue;
 use crate::registry::persist::Table as _;
 
 const TOPIC: &str = "Chats";
@@ -410,6 +412,37 @@ fn a_late_ack_of_a_light_topic_that_has_expired_says_nothing_of_the_next_of_its_
     assert_eq!(client.ack_lite(&popped, &records[1]).code, response_code::SUCCESS);
     broker.subscribe_lite("a", LiteSubscriptionAction::CompleteAdd, &["x"]);
     assert_eq!(client.pop_lite("a", None).bodies(), [b"anew"]);
+}
+
+/// Else the topic could expire between the question and the ack, which would then be taken for one of the next of its name.
+#[test]
+fn whether_a_light_topic_has_expired_is_asked_while_it_cannot() {
+    let (broker, _, mut service, _) = broker_with_a_consumed_light_topic();
+    broker.pass_time(&mut service, 1, LIFETIME);
+    broker.send_lite("x", "anew");
+    let (lmq, offset) = ("%LMQ%$Chats$x", 0);
+    let message = InOrder {
+        queue: GroupQueue {
+            topic: lmq,
+            group: GROUP,
+            queue_id: 0,
+        },
+        offset,
+        pop_time_ms: NOW_MS,
+    };
+    let order_info = &broker.broker.lite_order_info;
+    let committed = || broker.broker.consumer_offsets.query(GROUP, lmq, 0);
+    let acknowledge = |is_of_another| {
+        let ask = || {
+            assert!(broker.broker.pop_locks.is_locked(lmq, GROUP, 0));
+            is_of_another
+        };
+        pop_order::acknowledge(&broker.broker, order_info, &message, INVISIBLE_MS, "a", ask)
+    };
+    assert!(matches!(acknowledge(true), Ok(Acked::NoChange)));
+    assert_eq!(committed(), None);
+    assert!(matches!(acknowledge(false), Ok(Acked::Free)));
+    assert_eq!(committed(), Some(offset + 1));
 }
 
 #[test]

@@ -38,6 +38,7 @@ use common::clock::{Clock, ManualClock};
 use common::message::id::parse_offset_msg_id;
 use common::message::properties;
 use common::service::{Next, Service};
+use common::small_file::SmallFiles as _;
 use remoting::body::{ConsumerData, HeartbeatData, SubscriptionData};
 use remoting::codes::{request_code, response_code};
 use remoting::connection::Connection;
@@ -46,6 +47,7 @@ use remoting::header::{PullMessageRequestHeader, SendMessageRequestHeader, SendM
 use remoting::request::{Call, Handled, Outcome, OutgoingRequest, Response};
 use remoting::routes;
 use store::record::{self, Record};
+use store::sim_disk::{Fault, Faults, Operation, SimDisk};
 use store::{Disk, PhysicalOffset, RealDisk};
 
 use crate::broker::Broker;
@@ -53,6 +55,14 @@ use crate::config::{Configuration, Identity, Settings};
 
 /// When the tests take place.
 const NOW_MS: i64 = 1_700_000_000_000;
+
+/// A disk that opens no file.
+fn nothing_opens() -> Faults {
+    Faults {
+        operations: [(Operation::Open, Fault::Io)].into(),
+        ..Faults::default()
+    }
+}
 
 /// A broker on a directory of its own.
 struct TestBroker {
@@ -112,6 +122,25 @@ impl TestBroker {
             settings,
             _directory: directory,
         }
+    }
+
+    /// With messages in queue 0 of a topic whose entries are in its file alone: it must be opened to read them.
+    fn with_a_queue_in_its_file(topic: &str, bodies: &[&[u8]]) -> (Self, SimDisk) {
+        let clock = Arc::new(ManualClock::new(NOW_MS));
+        let disk = SimDisk::new(clock.clone());
+        let directory = tempfile::tempdir().expect("a directory's name");
+        disk.create_dir_all(directory.path()).expect("a directory");
+        let broker = Self::open_on(Arc::new(disk.clone()), directory, clock, Vec::new()).with_topic(topic);
+        for body in bodies {
+            broker.client().must_send(topic, &[], body);
+        }
+        broker.settle();
+        broker.flush();
+        broker.settle();
+        // Also the last page.
+        broker.clock.advance(std::time::Duration::from_secs(60));
+        tick(&mut broker.broker.store.ticks().flush_queues, &broker.clock);
+        (broker, disk)
     }
 
     /// As after kill -9: nothing is written at the end, tables least of all. No client may be left.

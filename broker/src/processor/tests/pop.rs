@@ -995,6 +995,51 @@ fn a_peek_takes_nothing() {
     );
 }
 
+/// As a pull is: told that there is nothing, it would believe it.
+#[test]
+fn a_pop_and_a_peek_of_a_queue_that_cannot_be_opened_are_refused() {
+    let (broker, disk) = TestBroker::with_a_queue_in_its_file("Orders", &[b"a"]);
+    let client = broker.client();
+    let waiting = PopMessageRequestHeader {
+        poll_time: 10_000,
+        born_time: broker.clock.wall_ms(),
+        ..pop_header("g", "Orders")
+    };
+    let peek = PeekMessageRequestHeader {
+        topic: Cow::Borrowed("Orders"),
+        queue_id: -1,
+        max_msg_nums: 32,
+        consumer_group: Cow::Borrowed("g"),
+    };
+    let peek = || client.call(OutgoingRequest::new(request_code::PEEK_MESSAGE).header(&peek));
+
+    disk.set_faults(nothing_opens());
+    for refused in [client.call(pop_request(&waiting)), peek()] {
+        assert_eq!(refused.code, response_code::SYSTEM_ERROR, "{}", refused.remark);
+    }
+    disk.set_faults(Faults::default());
+    assert_eq!(peek().bodies(), [b"a"]);
+    assert_eq!(bodies(&client.pop(&waiting)), ["a"]);
+}
+
+/// Of what can be read nothing is held back.
+#[test]
+fn a_pop_brings_the_messages_of_the_other_queues_while_one_cannot_be_opened() {
+    let (broker, disk) = TestBroker::with_a_queue_in_its_file("Orders", &[b"in its file"]);
+    let header = SendMessageRequestHeader {
+        queue_id: 1,
+        ..send_header("Orders", "")
+    };
+    broker.client().send(header, b"in memory");
+    broker.settle();
+
+    disk.set_faults(nothing_opens());
+    let popped = broker.client().pop_all("g", "Orders");
+    assert_eq!(bodies(&popped), ["in memory"]);
+    disk.set_faults(Faults::default());
+    assert_eq!(bodies(&broker.client().pop_all("g", "Orders")), ["in its file"]);
+}
+
 /// What waits until everything that was put is filed must not wait for what was deleted before it was.
 #[test]
 fn popped_messages_come_back_when_a_timer_message_expired_before_it_was_filed() {

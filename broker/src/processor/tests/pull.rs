@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use common::message::sys_flag::pull::{COMMIT_OFFSET, SUBSCRIPTION, SUSPEND};
-use common::small_file::SmallFiles as _;
 use remoting::body::{
     ConsumeType, ConsumerData, HeartbeatData, MessageModel, SubscriptionGroupConfig, TopicConfig,
 };
@@ -12,7 +11,6 @@ use remoting::codes::{request_code, response_code};
 use remoting::header::PullMessageRequestHeader;
 use remoting::request::OutgoingRequest;
 use remoting::routes::{Handler, Routes};
-use store::sim_disk::{Fault, Faults, Operation, SimDisk};
 
 use super::*;
 
@@ -85,24 +83,8 @@ fn a_pull_brings_at_most_what_it_asks_for() {
 
 #[test]
 fn a_queue_that_cannot_be_opened_is_not_asked_for_again_at_once() {
-    let clock = Arc::new(ManualClock::new(NOW_MS));
-    let disk = SimDisk::new(clock.clone());
-    let directory = tempfile::tempdir().expect("a directory's name");
-    disk.create_dir_all(directory.path()).expect("a directory");
-    let broker =
-        TestBroker::open_on(Arc::new(disk.clone()), directory, clock, Vec::new()).with_topic("Orders");
-    broker.client().must_send("Orders", &[], b"a1");
-    broker.settle();
-    broker.flush();
-    broker.settle();
-    // Into its file, also the last page.
-    broker.clock.advance(Duration::from_secs(60));
-    tick(&mut broker.broker.store.ticks().flush_queues, &broker.clock);
-
-    disk.set_faults(Faults {
-        operations: [(Operation::Open, Fault::Io)].into(),
-        ..Faults::default()
-    });
+    let (broker, disk) = TestBroker::with_a_queue_in_its_file("Orders", &[b"a1"]);
+    disk.set_faults(nothing_opens());
     let header = subscribed(pull_header("g", "Orders", 0, 0), "*");
     let refused = broker.client().pull(&header);
     assert_eq!(refused.code, response_code::SYSTEM_ERROR, "{}", refused.remark);
