@@ -48,6 +48,9 @@ pub struct MappedFile {
 /// The least page of the systems we know: what is let go begins and ends with one, and room on a full disk comes by it.
 const PAGE_BYTES: usize = 4096;
 
+/// A flush of as many written pages or more unmaps them.
+const UNMAP_FROM_BYTES: usize = 64 * 1024;
+
 impl MappedFile {
     /// Makes a new file of zeros.
     pub fn create(disk: &dyn Disk, path: &Path, start: u64, size: usize) -> io::Result<Self> {
@@ -193,19 +196,36 @@ impl MappedFile {
         if from >= below {
             return Ok(());
         }
-        // SAFETY: the memory is a shared mapping of a file, as `DiskFile::memory` promises. Its pages are the file's, the
-        // dirty ones too: the next access, also through a slice that somebody holds, finds the same bytes.
-        unsafe {
-            self.memory
-                .unchecked_advise_range(UncheckedAdvice::DontNeed, from, below - from)?;
-        }
+        self.unmap_pages(from..below)?;
         self.let_go.store(below.max(let_go), Ordering::Relaxed);
         Ok(())
     }
 
     /// Gets a range to the disk.
+    ///
+    /// Before the kernel writes a page, it takes the right to change it from every mapping, page by page, each time with an
+    /// interrupt to every core that this process runs on. So many pages that were written are unmapped first, which is one
+    /// interrupt for all of them; who reads them maps them again, sixteen at a time.
     pub fn flush(&self, range: Range<usize>) -> io::Result<()> {
+        let whole = range.start.next_multiple_of(PAGE_BYTES)
+            ..range.end.min(self.published()) / PAGE_BYTES * PAGE_BYTES;
+        if whole.len() >= UNMAP_FROM_BYTES
+            && let Err(error) = self.unmap_pages(whole)
+        {
+            // No harm but that the flush costs more.
+            tracing::debug!("pages of {} stay mapped: {error}", self.path.display());
+        }
         self.file.flush(range)
+    }
+
+    /// Takes whole pages out of this process's memory, which stay the file's and come back with the next access.
+    fn unmap_pages(&self, pages: Range<usize>) -> io::Result<()> {
+        // SAFETY: the memory is a shared mapping of a file, as `DiskFile::memory` promises. Its pages are the file's, the
+        // dirty ones too: the next access, also through a slice that somebody holds, finds the same bytes.
+        unsafe {
+            self.memory
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, pages.start, pages.len())
+        }
     }
 
     /// The first position from `at` on that may hold anything but zeros.

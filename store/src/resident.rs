@@ -7,8 +7,9 @@
 //!
 //! A page that was written or read through a mapping belongs to the process's resident memory from then on, so that a broker
 //! would seem to need as much memory as it has log, and the kernel would first have to take each page out of its page table to
-//! use it for something else. Once a second the pages of messages that are settled, flushed and dispatched, are let go but
-//! for the last ones. They stay in the page cache: who reads them maps sixteen of them again with one page fault, and the next
+//! use it for something else. A flush lets go what it writes, if that is much (`MappedFile::flush`), but it comes back when it is
+//! dispatched or read. Once a second the pages of messages that are settled, flushed and dispatched, are let go but for the
+//! last ones. They stay in the page cache: who reads them maps sixteen of them again with one page fault, and the next
 //! second they are let go again. Mappings stay, so slices that others hold stay valid.
 //!
 //! Reference: `DefaultMappedFile.swapMap`, which maps a file anew and unmaps the old mapping a while later.
@@ -101,6 +102,26 @@ mod tests {
         file.let_go(below).unwrap();
         assert!(resident_bytes(&path) <= LENGTH as u64 / 2 + 8192);
         writer.file().flush(0..LENGTH).unwrap();
+        assert!(fs::read(&path).unwrap().iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn a_flush_of_many_pages_unmaps_what_is_written_and_no_page_that_is_being_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("0");
+        let file = Arc::new(MappedFile::create(&RealDisk, &path, 0, LENGTH).unwrap());
+        file.reserve(LENGTH).unwrap();
+        let mut writer = file.writer().unwrap();
+        writer.write(&vec![7; LENGTH]);
+        writer.publish();
+        let written = file.bytes(0..LENGTH).unwrap();
+
+        file.flush(0..4 * 4096).unwrap();
+        assert_eq!(resident_bytes(&path), LENGTH as u64, "too few to be worth it");
+
+        file.flush(5..LENGTH - 5).unwrap();
+        assert_eq!(resident_bytes(&path), 2 * 4096, "those in part outside stay");
+        assert!(written.iter().all(|byte| *byte == 7));
         assert!(fs::read(&path).unwrap().iter().all(|byte| *byte == 7));
     }
 }
