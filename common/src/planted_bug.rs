@@ -25,6 +25,8 @@ pub enum PlantedBug {
     ForgetParkedPull,
     /// The delay levels' progress is written before the delivered messages are on disk.
     DelayProgressAhead,
+    /// A start does not look for delayed messages that were delivered after their progress was written.
+    DeliverDelayedAgain,
     /// The note that a transaction has ended is written before the message that followed from it is on disk.
     NoteEndTooEarly,
     /// The timer's checkpoint is written before the messages that it delivered are on disk.
@@ -67,7 +69,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 28] = [
+    pub const ALL: [PlantedBug; 29] = [
         PlantedBug::SkipLogFlush,
         PlantedBug::SkipQueueFlush,
         PlantedBug::PublishBeforeCopy,
@@ -77,6 +79,7 @@ impl PlantedBug {
         PlantedBug::AcknowledgeEarly,
         PlantedBug::ForgetParkedPull,
         PlantedBug::DelayProgressAhead,
+        PlantedBug::DeliverDelayedAgain,
         PlantedBug::NoteEndTooEarly,
         PlantedBug::TimerProgressAhead,
         PlantedBug::AcknowledgePopEarly,

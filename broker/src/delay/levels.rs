@@ -10,7 +10,8 @@
 //! sleeps until the next one is due; an arrival that is due earlier wakes it through [`DelayArrivals`].
 //!
 //! Invariants
-//! - A level's offset passes a message only when its copy is in the log: a crash delivers twice rather than never.
+//! - A level's offset passes a message only when its copy is in the log: a crash delivers twice rather than never. A start looks
+//!   for copies that the written offsets do not count, so that it is twice only where the log lost some, or is a Java broker's.
 //! - A copy that cannot be put holds its level back until it can; nothing is skipped but what is not readable.
 //! - The copy keeps its property string, DELAY included, and is not delayed again: that is decided by the send handler
 //!   and not by the store.
@@ -25,11 +26,13 @@ use common::clock::Now;
 use common::message::delay_level::{DelayLevelError, DelayLevels};
 use common::message::properties::name;
 use common::names;
+use common::planted_bug::{PlantedBug, is_planted};
 use common::service::{Next, Service, Waker};
 use store::record::{self, Record};
 use store::{Arrival, ArrivalListener, Message, PutError, QueueEntry, QueueOffset, Store};
 
 use crate::delay::copy::{copy, without_crc};
+use crate::delay::recovery::Copies;
 use crate::registry::DelayOffsets;
 use crate::stats::BrokerStats;
 
@@ -113,16 +116,29 @@ impl DelayDelivery {
         arrivals: Arc<DelayArrivals>,
     ) -> Result<Self, DelayLevelError> {
         let levels = DelayLevels::parse(&store.config().get().message_delay_level)?;
+        let (copies, log_end) = (copies_not_counted(&store, &offsets), store.log_range().end);
         let levels = (1..=levels.max_level())
             .filter_map(|level| {
+                let written = offset_from_wire(offsets.get(level).unwrap_or(0));
+                let offset = copies.next_of(&store, level, written);
+                if offset != written {
+                    tracing::info!(
+                        level,
+                        written,
+                        offset,
+                        "delayed messages were delivered after their progress was written"
+                    );
+                    offsets.set(level, offset_to_wire(offset), log_end);
+                }
                 Some(Level {
                     level,
                     delay_ms: levels.delay_ms(level)?,
-                    offset: offset_from_wire(offsets.get(level).unwrap_or(0)),
+                    offset,
                     retry_at_ms: None,
                 })
             })
             .collect();
+        offsets.settle(log_end);
         let log = Arc::clone(&store);
         // All delivered copies are in the log by now.
         offsets.flush_log_first(move || log.flush());
@@ -135,6 +151,16 @@ impl DelayDelivery {
             wait: Duration::ZERO,
         })
     }
+}
+
+/// The copies of delayed messages that are in the log and not in the written offsets.
+fn copies_not_counted(store: &Store, offsets: &DelayOffsets) -> Copies {
+    if is_planted(PlantedBug::DeliverDelayedAgain) {
+        return Copies::default();
+    }
+    offsets
+        .copies_from()
+        .map_or_else(Copies::default, |from| Copies::find(store, from))
 }
 
 impl Service for DelayDelivery {
@@ -164,6 +190,7 @@ impl Service for DelayDelivery {
         if more {
             return Ok(Next::Again);
         }
+        self.offsets.settle(self.store.log_range().end);
         self.arrivals
             .next_due_ms
             .store(next_due_ms.unwrap_or(i64::MAX), Ordering::SeqCst);
@@ -201,7 +228,7 @@ impl Level {
         let start = self.offset;
         let waits = self.deliver_entries(store, stats, &entries, now_ms);
         if self.offset != start || offsets.get(self.level).is_none() {
-            offsets.set(self.level, offset_to_wire(self.offset));
+            offsets.set(self.level, offset_to_wire(self.offset), store.log_range().end);
         }
         waits
     }
@@ -266,7 +293,7 @@ impl Level {
                 "delay offset is outside its queue: going on at the nearest message"
             );
             self.offset = corrected;
-            offsets.set(self.level, offset_to_wire(corrected));
+            offsets.set(self.level, offset_to_wire(corrected), store.log_range().end);
             return Waits::Not;
         }
         // Visible since the entries were read.

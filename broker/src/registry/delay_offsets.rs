@@ -1,6 +1,7 @@
 //! DelayOffsets: how far each delay level is delivered, and the file `delayOffset.json`.
 //!
-//! Written every `flushDelayOffsetInterval` and at the end; what a crash loses is delivered again.
+//! Written every `flushDelayOffsetInterval` and at the end. With it goes the place in the log behind which every copy lies that
+//! these offsets do not count, so that a start finds what was delivered since (`delay/recovery.rs`). A Java broker drops that place.
 //! Reference: `ScheduleMessageService.offsetTable`.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use common::clock::Clock;
 use common::planted_bug::{PlantedBug, is_planted};
 use common::properties::Live;
 use remoting::body::{DataVersion, DelayOffsetSerializeWrapper};
+use store::PhysicalOffset;
 
 use super::persist::{ConfigDirectory, FlushLog, PersistError, Table, TableFile};
 use crate::config::BrokerConfig;
@@ -31,6 +33,8 @@ struct State {
     version: DataVersion,
     /// Since the version was last raised.
     changes: i64,
+    /// Behind this place lie all copies that `offsets` do not count; `None` while nobody knows.
+    copies_from: Option<PhysicalOffset>,
 }
 
 impl DelayOffsets {
@@ -41,12 +45,18 @@ impl DelayOffsets {
         config: Arc<Live<BrokerConfig>>,
     ) -> anyhow::Result<DelayOffsets> {
         let file = config_dir.file(FILE_NAME);
-        let saved: DelayOffsetSerializeWrapper = file.load(clock.wall_ms())?.unwrap_or_default();
+        let saved: Option<DelayOffsetSerializeWrapper> = file.load(clock.wall_ms())?;
+        // Without a file nothing was ever counted.
+        let saved = saved.unwrap_or_else(|| DelayOffsetSerializeWrapper {
+            copies_from: Some(0),
+            ..DelayOffsetSerializeWrapper::default()
+        });
         Ok(DelayOffsets {
             state: Mutex::new(State {
                 offsets: saved.offset_table,
                 version: saved.data_version,
                 changes: 0,
+                copies_from: saved.copies_from.map(PhysicalOffset),
             }),
             file,
             clock,
@@ -69,10 +79,21 @@ impl DelayOffsets {
         self.lock().offsets.get(&level).copied()
     }
 
-    /// Records the next offset of a level.
-    pub fn set(&self, level: i32, offset: i64) {
+    /// Where the log has to be looked through for copies that the offsets do not count: from there on.
+    pub(crate) fn copies_from(&self) -> Option<PhysicalOffset> {
+        self.lock().copies_from
+    }
+
+    /// Every copy below `log_end` is counted.
+    pub(crate) fn settle(&self, log_end: PhysicalOffset) {
+        self.lock().copies_from = Some(log_end);
+    }
+
+    /// Records the next offset of a level. With it every copy below `log_end`, of any level, is counted.
+    pub fn set(&self, level: i32, offset: i64, log_end: PhysicalOffset) {
         {
             let mut state = self.lock();
+            state.copies_from = Some(log_end);
             if state.offsets.insert(level, offset) == Some(offset) {
                 return;
             }
@@ -85,12 +106,20 @@ impl DelayOffsets {
         self.file.mark_changed();
     }
 
-    /// All levels: the file's content and the answer to GET_ALL_DELAY_OFFSET.
+    /// All levels: the answer to GET_ALL_DELAY_OFFSET.
     pub fn snapshot(&self) -> DelayOffsetSerializeWrapper {
+        DelayOffsetSerializeWrapper {
+            copies_from: None,
+            ..self.file_content()
+        }
+    }
+
+    fn file_content(&self) -> DelayOffsetSerializeWrapper {
         let state = self.lock();
         DelayOffsetSerializeWrapper {
             data_version: state.version,
             offset_table: state.offsets.clone(),
+            copies_from: state.copies_from.map(|offset| offset.0),
         }
     }
 
@@ -106,8 +135,8 @@ impl Table for DelayOffsets {
 
     fn flush(&self) -> Result<(), PersistError> {
         self.file.flush_with(|| {
-            // The snapshot first: only the copies it counts need to be on disk.
-            let snapshot = self.snapshot();
+            // The content first: only the copies it counts need to be on disk.
+            let content = self.file_content();
             if let Some(flush_log) = self.flush_log.get()
                 && !is_planted(PlantedBug::DelayProgressAhead)
             {
@@ -116,7 +145,7 @@ impl Table for DelayOffsets {
                     source,
                 })?;
             }
-            Ok(snapshot)
+            Ok(content)
         })
     }
 }
@@ -141,10 +170,12 @@ mod tests {
         assert_eq!(offsets.get(3), Some(3));
         assert_eq!(offsets.get(17), Some(0));
         assert_eq!(offsets.get(4), None);
+        assert_eq!(offsets.copies_from(), None, "a Java broker does not say");
         assert_eq!(before.data_version.counter, 25);
 
-        offsets.set(4, 9);
+        offsets.set(4, 9, PhysicalOffset(77));
         offsets.flush().unwrap();
+        assert_eq!(home.delay_offsets().copies_from(), Some(PhysicalOffset(77)));
         let after = home.delay_offsets().snapshot();
         assert_eq!(
             after.offset_table,
@@ -164,7 +195,7 @@ mod tests {
         let offsets = home.delay_offsets();
         for offset in [1, 1, 2, 3] {
             assert_eq!(offsets.snapshot().data_version.counter, 0);
-            offsets.set(1, offset);
+            offsets.set(1, offset, PhysicalOffset(0));
         }
         assert_eq!(offsets.snapshot().data_version.counter, 1);
     }
@@ -179,7 +210,7 @@ mod tests {
             anyhow::ensure!(flushes.load(Ordering::SeqCst), "no sync");
             Ok(())
         });
-        offsets.set(1, 5);
+        offsets.set(1, 5, PhysicalOffset(0));
         assert!(matches!(offsets.flush(), Err(PersistError::Prerequisite { .. })));
         assert_eq!(home.delay_offsets().get(1), None);
 

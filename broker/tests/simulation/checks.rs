@@ -643,6 +643,11 @@ pub fn after_crash(world: &mut World) -> Result<(), Violation> {
         .map(|pair| (pair[0].end(), pair[1].at))
         .find(|(blank, next)| (flushed..*next).contains(blank) && *next <= last)
         .map(|(blank, _)| blank);
+    let is_whole = model
+        .log
+        .iter()
+        .filter(|old| old.at >= begin)
+        .all(|old| here.get(&old.at).is_some_and(|record| record.bytes == old.bytes));
     let lost_from = lost.first().copied().into_iter().chain(lost_blank).min();
     model.lost.extend(lost);
     let durable_ends = ends_of(model, |record| record.end() <= flushed);
@@ -675,8 +680,11 @@ pub fn after_crash(world: &mut World) -> Result<(), Violation> {
     for (level, upto) in &mut world.model.delivered {
         let queue = (SCHEDULE_TOPIC.to_owned(), level - 1);
         *upto = (*upto).min(world.model.next_offsets.get(&queue).copied().unwrap_or(0));
-        world.model.may_repeat.insert(*level);
-        world.model.may_be_at.remove(level);
+        // What was delivered is in the log, and found there.
+        if !is_whole {
+            world.model.may_repeat.insert(*level);
+            world.model.may_be_at.remove(level);
+        }
     }
     world.model.forget_lost_timer_copies();
     world.model.forget_lost_pop_records(lost_from);

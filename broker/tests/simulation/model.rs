@@ -217,7 +217,7 @@ pub struct Model {
     pub may_be_at: BTreeMap<i32, BTreeSet<u64>>,
     /// The same, as far as it must have reached the disk.
     pub delivered_durable: BTreeMap<i32, u64>,
-    /// Levels that after a crash may deliver some again.
+    /// Levels that may deliver some again after a crash that cost some of the log.
     pub may_repeat: BTreeSet<i32>,
     pub timers: timers::Timers,
     pub pops: pops::Pops,

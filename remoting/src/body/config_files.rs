@@ -58,6 +58,9 @@ pub struct DelayOffsetSerializeWrapper {
     pub data_version: DataVersion,
     /// Delay level to queue offset in the schedule topic
     pub offset_table: BTreeMap<i32, i64>,
+    /// Where in the log copies lie that the offsets do not count, from there on; ours alone, not in the answer
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies_from: Option<u64>,
 }
 
 /// SQL filters of consumer groups: file `consumerFilter.json`.

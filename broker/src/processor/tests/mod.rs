@@ -9,6 +9,7 @@ mod admin;
 mod broadcast;
 mod clients;
 mod cold_data;
+mod delay;
 mod duplicate_sends;
 mod filter;
 mod garbage;
@@ -276,7 +277,7 @@ impl TestClient {
 
     /// Joins a group that subscribes to one topic.
     fn subscribe(&self, client_id: &str, group: &str, topic: &str, expression: &str) -> Answer {
-        let subscription = crate::filter::tags::build(topic, expression);
+        let subscription = crate::filter::tags::build(topic, expression).unwrap();
         self.heartbeat(&heartbeat(client_id, group, vec![subscription]))
     }
 
