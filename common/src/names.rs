@@ -84,8 +84,8 @@ pub const BUILT_IN_GROUPS: [&str; 9] = [
 pub const TOPIC_MAX_LENGTH: usize = 127;
 /// The longest topic name a record can hold; only retry topics may exceed [`TOPIC_MAX_LENGTH`].
 pub const RETRY_TOPIC_MAX_LENGTH: usize = 255;
-/// The longest group name. Reference: `Validators.CHARACTER_MAX_LENGTH`, enforced by clients.
-pub const GROUP_MAX_LENGTH: usize = 255;
+/// The longest group name. Reference: `TopicValidator.GROUP_MAX_LENGTH`.
+pub const GROUP_MAX_LENGTH: usize = 120;
 
 /// The topics of the broker that have fixed names.
 pub const SYSTEM_TOPICS: [&str; 11] = [
@@ -112,18 +112,41 @@ const NOT_ALLOWED_SEND_TOPICS: [&str; 6] = [
 ];
 
 /// Why a topic or group name is refused; the words are the reference's.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NameError {
     /// Empty or only blanks.
     #[error("The specified {0} is blank.")]
     Blank(&'static str),
     /// A character outside `%|a-zA-Z0-9_-`.
-    #[error("The specified {0} contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$")]
-    IllegalCharacter(&'static str),
+    #[error("The specified {what}: {name}, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$")]
+    IllegalCharacter {
+        /// A topic or a group.
+        what: &'static str,
+        /// It, or its beginning.
+        name: String,
+    },
     /// Longer than the limit.
-    #[error("The specified {0} is longer than {0} max length.")]
-    TooLong(&'static str),
+    #[error("The specified {what}: {name}, is longer than {what} max length: {max_length}")]
+    TooLong {
+        /// A topic or a group.
+        what: &'static str,
+        /// It, or its beginning.
+        name: String,
+        /// In bytes.
+        max_length: usize,
+    },
+    /// A retry or dead-letter topic longer than the limit.
+    #[error(
+        "The specified topic is DLQ or Retry topic: {name}, and it's longer than topic max length: {RETRY_TOPIC_MAX_LENGTH}"
+    )]
+    TooLongOfGroup {
+        /// It, or its beginning.
+        name: String,
+    },
 }
+
+/// Characters of a refused name that are told, at most.
+const TOLD_CHARACTERS: usize = 1_024;
 
 /// The retry topic of a consumer group.
 pub fn retry_topic(group: &str) -> String {
@@ -248,7 +271,10 @@ pub fn validate_topic(topic: &str) -> Result<(), NameError> {
     } else {
         TOPIC_MAX_LENGTH
     };
-    validate("topic", topic, max_length)
+    match validate("topic", topic, max_length) {
+        Err(NameError::TooLong { name, .. }) if of_group => Err(NameError::TooLongOfGroup { name }),
+        result => result,
+    }
 }
 
 /// Whether a user may create a group of this name.
@@ -265,12 +291,21 @@ fn validate(what: &'static str, name: &str, max_length: usize) -> Result<(), Nam
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"%|_-".contains(&byte))
     {
-        return Err(NameError::IllegalCharacter(what));
+        let name = told(name);
+        return Err(NameError::IllegalCharacter { what, name });
     }
     if name.len() > max_length {
-        return Err(NameError::TooLong(what));
+        return Err(NameError::TooLong {
+            what,
+            name: told(name),
+            max_length,
+        });
     }
     Ok(())
+}
+
+fn told(name: &str) -> String {
+    name.chars().take(TOLD_CHARACTERS).collect()
 }
 
 #[cfg(test)]
@@ -281,20 +316,32 @@ mod tests {
     fn names_are_checked_as_the_reference_does() {
         assert_eq!(validate_topic("TopicTest-1_%|"), Ok(()));
         assert_eq!(validate_topic(" "), Err(NameError::Blank("topic")));
-        assert_eq!(
-            validate_topic("a/../b"),
-            Err(NameError::IllegalCharacter("topic"))
-        );
-        assert_eq!(
-            validate_topic("tópico"),
-            Err(NameError::IllegalCharacter("topic"))
-        );
+        for name in ["a/../b", "tópico"] {
+            assert_eq!(
+                validate_topic(name).unwrap_err().to_string(),
+                format!(
+                    "The specified topic: {name}, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"
+                )
+            );
+        }
         assert_eq!(validate_topic(&"a".repeat(127)), Ok(()));
         assert_eq!(validate_topic(&retry_topic(&"a".repeat(248))), Ok(()));
-        assert!(validate_topic(&retry_topic(&"a".repeat(249))).is_err());
+        let long = retry_topic(&"a".repeat(249));
         assert_eq!(
-            validate_topic(&"a".repeat(128)).unwrap_err().to_string(),
-            "The specified topic is longer than topic max length."
+            validate_topic(&long).unwrap_err().to_string(),
+            format!(
+                "The specified topic is DLQ or Retry topic: {long}, and it's longer than topic max length: 255"
+            )
+        );
+        let long = "a".repeat(128);
+        assert_eq!(
+            validate_topic(&long).unwrap_err().to_string(),
+            format!("The specified topic: {long}, is longer than topic max length: 127")
+        );
+        let endless = validate_group(&"a".repeat(100_000)).unwrap_err().to_string();
+        assert!(
+            endless.len() < 1_200 && endless.ends_with("max length: 120"),
+            "{endless}"
         );
     }
 

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn tags_are_told_by_their_code_and_sql_by_the_properties() {
-        let by_tag = ExpressionFilter::of_tags(&tags::build("t", "A"));
+        let by_tag = ExpressionFilter::of_tags(&tags::build("t", "A").unwrap());
         assert!(by_tag.accepts(&arrival(Some("A"), "")));
         assert!(!by_tag.accepts(&arrival(Some("B"), "")));
 

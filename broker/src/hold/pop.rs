@@ -333,7 +333,7 @@ mod tests {
             topic: "t",
             group,
             queue_id,
-            filter: ExpressionFilter::of_tags(&tags::build("t", "A")),
+            filter: ExpressionFilter::of_tags(&tags::build("t", "A").unwrap()),
             look_again_ms: 1_000,
         }
     }

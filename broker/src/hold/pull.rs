@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn by_tags(expression: &str) -> ExpressionFilter {
-        ExpressionFilter::of_tags(&tags::build("t", expression))
+        ExpressionFilter::of_tags(&tags::build("t", expression).unwrap())
     }
 
     #[test]

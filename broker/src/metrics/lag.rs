@@ -149,14 +149,14 @@ fn static_subscriptions(broker: &Broker) -> Vec<Wanted> {
         for subscription in config.subscription_data_set.iter().flatten() {
             let is_of_tags = tags::is_tag_type(&subscription.expression_type);
             let expression = is_of_tags.then_some(&*subscription.expression);
+            // One that cannot be read chooses nothing.
+            let wanted = tags::build(&subscription.topic, expression.unwrap_or(SUBSCRIBE_ALL))
+                .unwrap_or_else(|_| tags::all(&subscription.topic));
             all.push(Wanted {
                 group: group.clone(),
                 topic: subscription.topic.clone(),
                 pops,
-                tags: wanted_tags(
-                    broker,
-                    &tags::build(&subscription.topic, expression.unwrap_or(SUBSCRIBE_ALL)),
-                ),
+                tags: wanted_tags(broker, &wanted),
             });
         }
     }

@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn a_group_is_forgotten_when_it_has_asked_for_nothing_for_long() {
         let silent = SilentConsumers::default();
-        let filter = |expression| ExpressionFilter::of_tags(&tags::build("T", expression));
+        let filter = |expression| ExpressionFilter::of_tags(&tags::build("T", expression).unwrap());
         silent.note("G", "T", true, &filter("A"), 1_000);
         silent.note("H", "T", false, &filter("*"), 2_000);
         let mut seen = silent.seen_since(1_000);

@@ -61,7 +61,10 @@ pub(crate) fn unregister_client(
 
 /// Says whether a subscription can be served.
 pub(crate) fn check_client_config(broker: &Broker, request: Request<'_, NoHeader>) -> Handled {
-    let asked: CheckClientRequestBody = parse_body(request.body())?;
+    let asked: CheckClientRequestBody = match request.body() {
+        empty if empty.is_empty() => CheckClientRequestBody::default(),
+        body => parse_body(body)?,
+    };
     if let Some(subscription) = asked.subscription_data
         && !is_tag_type(&subscription.expression_type)
     {

@@ -98,7 +98,9 @@ pub(crate) fn query_offset(
         }
         queue_id = queue.leader().queue_id;
     }
-    if let Some(offset) = broker.consumer_offsets.query(group, topic, queue_id) {
+    // A client may have committed one below zero: it counts for nothing.
+    let committed = broker.consumer_offsets.query(group, topic, queue_id);
+    if let Some(offset) = committed.filter(|offset| *offset >= 0) {
         return Ok(found(offset));
     }
     if header.set_zero_if_not_found == Some(false) {

@@ -27,7 +27,8 @@ pub(crate) fn end_transaction(broker: &Broker, request: EndRequest<'_>) -> Handl
     let is_commit = match header.commit_or_rollback {
         sys_flag::TRANSACTION_COMMIT => true,
         sys_flag::TRANSACTION_ROLLBACK => false,
-        _ => return Ok(Outcome::Silent),
+        sys_flag::TRANSACTION_NONE => return Ok(Outcome::Silent),
+        _ => return Err(Refusal::system_error("commitOrRollback field wrong")),
     };
     let offset = PhysicalOffset(u64::try_from(header.commit_log_offset).unwrap_or(u64::MAX));
     if !request.may_block() && !broker.store.is_recent(offset) {

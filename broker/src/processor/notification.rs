@@ -71,7 +71,7 @@ impl Look<'_> {
     fn in_retry_topics(&self) -> bool {
         let config = self.broker.config.get();
         let configured = PopRetryNaming::configured(config.enable_retry_topic_v2);
-        let all = ExpressionFilter::of_tags(&tags::build(&self.header.topic, tags::SUBSCRIBE_ALL));
+        let all = ExpressionFilter::of_tags(&tags::all(&self.header.topic));
         let reads = |naming: PopRetryNaming| {
             naming == configured
                 || (configured == PopRetryNaming::V2 && config.retrieve_message_from_pop_retry_topic_v1)

@@ -7,7 +7,7 @@ use common::names::PopRetryNaming;
 use remoting::body::topic::TopicConfig;
 use remoting::codes::response_code;
 use remoting::header::{PeekMessageRequestHeader, PopMessageResponseHeader};
-use remoting::request::{Handled, Outcome, Refusal, Request, Response};
+use remoting::request::{Handled, Outcome, Request, Response};
 use store::{AllMessages, GetOutcome, GetRequest, GetStatus};
 
 use crate::broker::Broker;
@@ -15,7 +15,7 @@ use crate::processor::pop_checks::{self, Wanted};
 use crate::processor::refusals::queue_unreadable;
 use crate::registry::order_info::GroupQueue;
 
-/// Messages of one peek, at most.
+/// Messages of one peek, at most; who wants more gets so many.
 const MAX_PEEK_MESSAGES: i32 = 32;
 /// Reads of one peek that may find nothing and go on behind it, at most. Each passes a queue's file, or 800 lost messages.
 const MAX_VAIN_READS: u32 = 64;
@@ -35,15 +35,6 @@ pub(crate) fn peek_message(broker: &Broker, request: PeekRequest<'_>) -> Handled
             connection: request.connection(),
         },
     )?;
-    if !(1..=MAX_PEEK_MESSAGES).contains(&header.max_msg_nums) {
-        return Err(Refusal::new(
-            response_code::INVALID_PARAMETER,
-            format!(
-                "maxMsgNums is {}, it must be from 1 to {MAX_PEEK_MESSAGES}",
-                header.max_msg_nums
-            ),
-        ));
-    }
     let mut peek = Peek {
         broker,
         header,
@@ -108,7 +99,7 @@ impl Peek<'_> {
         };
         let offset = pop_checks::peek_offset(self.broker, queue);
         self.rest += (self.broker.store.max_offset(topic, queue_id) - offset).max(0);
-        let room = self.header.max_msg_nums - self.message_count;
+        let room = self.header.max_msg_nums.clamp(1, MAX_PEEK_MESSAGES) - self.message_count;
         if room <= 0 {
             return;
         }

@@ -17,7 +17,7 @@ use crate::filter::expression::ExpressionFilter;
 use crate::filter::tags;
 use crate::pop::handle::{HandleError, PopHandle};
 use crate::processor::pop_order::keep_batch;
-use crate::processor::pull_checks::{compile, require_property_filter};
+use crate::processor::pull_checks::{compile, filter_of_tags, not_parsed};
 use crate::processor::refusals::FAQ;
 use crate::registry::ConsumerOrderInfo;
 use crate::registry::order_info::GroupQueue;
@@ -66,7 +66,8 @@ pub(crate) fn waits_until_ms(
     (deadline_ms > now_ms).then_some(deadline_ms)
 }
 
-/// Which messages of its topic a request wants: those of the expression it brings.
+/// Which messages of its topic a request wants: those of the expression it brings. Pops may filter by properties whatever
+/// `enablePropertyFilter` says, as in the reference.
 pub(crate) fn filter_of(
     broker: &Broker,
     wanted: Wanted<'_>,
@@ -78,17 +79,10 @@ pub(crate) fn filter_of(
         expression.unwrap_or_default(),
     );
     if expression.is_empty() || tags::is_tag_type(expression_type) {
-        return Ok(ExpressionFilter::of_tags(&tags::build(wanted.topic, expression)));
+        return filter_of_tags(wanted.topic, expression);
     }
-    let compiled =
-        compile(broker, wanted.group, wanted.topic, expression_type, expression).map_err(|_| {
-            Refusal::new(
-                response_code::SUBSCRIPTION_PARSE_FAILED,
-                "parse the consumer's subscription failed",
-            )
-        })?;
-    require_property_filter(broker, expression_type)?;
-    Ok(ExpressionFilter::Sql92(compiled))
+    let compiled = compile(broker, wanted.group, wanted.topic, expression_type, expression);
+    Ok(ExpressionFilter::Sql92(compiled.map_err(|_| not_parsed())?))
 }
 
 /// The broker may be read; `what` is what is forbidden otherwise, in the reference's words.

@@ -43,7 +43,11 @@ pub(crate) fn pop_lite_message(broker: &Broker, request: PopLiteRequest<'_>) -> 
 }
 
 fn pop_or_wait(broker: &Broker, request: &PopLiteRequest<'_>) -> Handled {
-    check(broker, &request.header)?;
+    let header = &request.header;
+    if let Some(answer) = pop_message::too_late(broker, header.born_time, header.poll_time) {
+        return Ok(answer.header(&PopLiteMessageResponseHeader::default()).into());
+    }
+    check(broker, header)?;
     let mut popping = Popping::new(broker, &request.header);
     popping.pop();
     if popping.message_count == 0 {
@@ -53,7 +57,6 @@ fn pop_or_wait(broker: &Broker, request: &PopLiteRequest<'_>) -> Handled {
 }
 
 fn check(broker: &Broker, header: &PopLiteMessageRequestHeader<'_>) -> Result<(), Refusal> {
-    pop_message::require_in_time(broker, header.born_time, header.poll_time)?;
     pop_checks::require_readable_broker(broker, "pop")?;
     pop_message::require_message_count(broker, header.max_msg_num)?;
     let (topic, group) = (&*header.topic, &*header.consumer_group);

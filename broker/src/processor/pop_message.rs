@@ -50,6 +50,10 @@ pub(crate) type PopRequest<'a> = Request<'a, PopMessageRequestHeader<'a>>;
 /// Answers a pop, or holds it.
 pub(crate) fn pop_message(broker: &Broker, request: PopRequest<'_>) -> Handled {
     let header = &request.header;
+    if let Some(answer) = too_late(broker, header.born_time, header.poll_time) {
+        wake_others(broker, &request);
+        return Ok(answer.header(&PopMessageResponseHeader::default()).into());
+    }
     let topic_config = check(broker, &request).inspect_err(|_| wake_others(broker, &request))?;
     let filter = pop_checks::filter_of(
         broker,
@@ -98,7 +102,6 @@ fn wake_others(broker: &Broker, request: &PopRequest<'_>) {
 
 fn check(broker: &Broker, request: &PopRequest<'_>) -> Result<Arc<TopicConfig>, Refusal> {
     let header = &request.header;
-    require_in_time(broker, header.born_time, header.poll_time)?;
     pop_checks::require_readable_broker(broker, "pop")?;
     require_message_count(broker, header.max_msg_nums)?;
     if !broker.store_config.get().timer_wheel_enable {
@@ -124,18 +127,19 @@ fn check(broker: &Broker, request: &PopRequest<'_>) -> Result<Arc<TopicConfig>, 
     pop_checks::require_readable(broker, wanted(request))
 }
 
-/// A pop that was to wait, but comes too late for that, is not served.
-pub(crate) fn require_in_time(broker: &Broker, born_time_ms: i64, poll_time_ms: i64) -> Result<(), Refusal> {
+/// A pop that was to wait, but comes too late for that, is not served. To the client that is no failure: it reads a header, which
+/// the caller adds.
+pub(crate) fn too_late(broker: &Broker, born_time_ms: i64, poll_time_ms: i64) -> Option<Response> {
     let now_ms = broker.clock.wall_ms();
     let late_ms = now_ms
         .saturating_sub(pop_checks::born_ms(born_time_ms, now_ms))
         .saturating_sub(poll_time_ms.max(0));
     if late_ms <= TOO_LATE_MS {
-        return Ok(());
+        return None;
     }
     let ip = &broker.config.get().broker_ip1;
     let remark = format!("the broker[{ip}] pop message is timeout too much");
-    Err(Refusal::new(response_code::POLLING_TIMEOUT, remark))
+    Some(Response::new(response_code::POLLING_TIMEOUT).remark(remark))
 }
 
 /// A pop takes one to 32 messages.

@@ -194,7 +194,7 @@ fn filter_of_request(
     let expression = header.subscription.as_deref().unwrap_or_default();
     let expression_type = header.expression_type.as_deref().unwrap_or_default();
     if tags::is_tag_type(expression_type) {
-        return Ok(ExpressionFilter::of_tags(&tags::build(&header.topic, expression)));
+        return Ok(filter_of_tags(&header.topic, expression)?);
     }
     let compiled = if expression.is_empty() {
         None
@@ -202,14 +202,23 @@ fn filter_of_request(
         let (group, topic) = (&header.consumer_group, &header.topic);
         compile(broker, group, topic, expression_type, expression).ok()
     };
-    let compiled = compiled.ok_or_else(|| {
-        PullRefusal::new(
-            response_code::SUBSCRIPTION_PARSE_FAILED,
-            "parse the consumer's subscription failed",
-        )
-    })?;
+    let compiled = compiled.ok_or_else(not_parsed)?;
     require_property_filter(broker, expression_type)?;
     Ok(ExpressionFilter::Sql92(compiled))
+}
+
+/// The filter of a request that brings tags.
+pub(crate) fn filter_of_tags(topic: &str, expression: &str) -> Result<ExpressionFilter, Refusal> {
+    let subscription = tags::build(topic, expression).map_err(|_| not_parsed())?;
+    Ok(ExpressionFilter::of_tags(&subscription))
+}
+
+/// An expression that is none of its type.
+pub(crate) fn not_parsed() -> Refusal {
+    Refusal::new(
+        response_code::SUBSCRIPTION_PARSE_FAILED,
+        "parse the consumer's subscription failed",
+    )
 }
 
 /// Most clients sent the same expression in a heartbeat, and it was compiled then.

@@ -35,7 +35,11 @@ pub(crate) fn recall_message(broker: &Broker, request: RecallRequest<'_>) -> Han
             format!("recall failed, the topic[{topic}] not exist"),
         ));
     }
-    let handle = RecallHandle::decode(&request.header.recall_handle)
+    let handle = request
+        .header
+        .recall_handle
+        .as_deref()
+        .and_then(RecallHandle::decode)
         .ok_or_else(|| illegal("recall handle is invalid"))?;
     if handle.topic != *topic {
         return Err(illegal("recall failed, topic not match"));

@@ -19,13 +19,7 @@ pub(crate) fn put_refused(error: &PutError, max_message_bytes: usize) -> Refusal
         | PutError::PropertiesTooLarge { .. }
         | PutError::RecordTooLarge { .. }
         | PutError::EmptyBatch
-        | PutError::IllegalBatch(_) => Refusal::new(
-            response_code::MESSAGE_ILLEGAL,
-            format!(
-                "the message is illegal, maybe msg body or properties length not matched. msg body length limit \
-                 {max_message_bytes}B, msg properties length limit 32KB. Here: {error}"
-            ),
-        ),
+        | PutError::IllegalBatch(_) => message_illegal(max_message_bytes, error),
         PutError::TooManyLightQueues { .. } => Refusal::new(
             response_code::LMQ_QUOTA_EXCEEDED,
             format!("[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]lmq consume queue num exceeded. Here: {error}"),
@@ -40,6 +34,17 @@ pub(crate) fn put_refused(error: &PutError, max_message_bytes: usize) -> Refusal
         ),
         PutError::NotWritable(refusal) => not_available(refusal),
     }
+}
+
+/// The answer to a send that no topic takes, and why.
+pub(crate) fn message_illegal(max_message_bytes: usize, here: impl std::fmt::Display) -> Refusal {
+    Refusal::new(
+        response_code::MESSAGE_ILLEGAL,
+        format!(
+            "the message is illegal, maybe msg body or properties length not matched. msg body length limit \
+             {max_message_bytes}B, msg properties length limit 32KB. Here: {here}"
+        ),
+    )
 }
 
 /// The answer to a send whose bytes may not have reached the disk. A timeout is no refusal: such a message is stored.

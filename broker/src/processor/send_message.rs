@@ -25,7 +25,7 @@ use store::{BatchItem, FlushDiskType, FlushError, Message, PhysicalOffset};
 
 use crate::broker::Broker;
 use crate::processor::batch_body::{BatchError, InnerMessages, decode_batch};
-use crate::processor::refusals::{FAQ, flush_failed, put_refused};
+use crate::processor::refusals::{FAQ, flush_failed, message_illegal, put_refused};
 use crate::processor::send_properties::{Changes, PropertyFault, SendProperties};
 use crate::processor::send_target::SendTarget;
 use crate::recent_sends::{self, Sent, Turn};
@@ -70,8 +70,9 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
     let dead_letter = draft.redirect_exhausted_retry(broker, request)?;
     draft.apply_priority(&properties, &topic_config);
     require_key_for_compaction(&properties, &topic_config)?;
+    require_body(broker, request)?;
     let is_half = is_half_message(broker, header, &properties)?;
-    refuse_inner_batch(header, &properties)?;
+    refuse_inner_batch(broker, header, &properties)?;
     let mut turn = take_turn(broker, &target, &topic_config, &properties, logical_queue);
     if let Some(sent) = turn
         .as_ref()
@@ -165,7 +166,8 @@ fn send_one(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<&L
         turn.note(appended.physical_offset);
     }
     drop(turn);
-    let handle = timer_out_ms.and_then(|out_ms| recall_handle(broker, target.topic, out_ms, uniq_key));
+    let handle = timer_out_ms.zip(real_destination.as_ref());
+    let handle = handle.and_then(|(out_ms, (topic, _))| recall_handle(broker, topic, out_ms, uniq_key));
     let answer = stored_answer(broker, &sent, uniq_key, handle);
     Ok(answer_when_safe(
         broker,
@@ -240,7 +242,7 @@ fn send_batch(broker: &Broker, request: &SendRequest<'_>, logical_queue: Option<
     let target = SendTarget::of(header, request.connection().peer_addr());
     let topic_config = target.check(broker)?;
     let properties = SendProperties::scan(header.properties.as_deref().unwrap_or_default())?;
-    refuse_unbatchable(header, &properties)?;
+    refuse_unbatchable(broker, header, &properties)?;
     let mut inner = decode_batch(request.body())?;
     add_missing_keys(broker, &mut inner);
 
@@ -407,6 +409,14 @@ fn without_transaction_bits(message: Message<'_>) -> Message<'_> {
     }
 }
 
+/// A message has a body. Reference: `HookUtils.checkBeforePutMessage`.
+fn require_body(broker: &Broker, request: &SendRequest<'_>) -> Result<(), Refusal> {
+    if !request.body().is_empty() {
+        return Ok(());
+    }
+    Err(cannot_be(broker, "there is no body"))
+}
+
 /// A compaction topic keeps the newest message of each key.
 fn require_key_for_compaction(
     properties: &SendProperties<'_>,
@@ -516,6 +526,7 @@ fn recall_handle(broker: &Broker, topic: &str, out_ms: i64, uniq_key: Option<&st
 ///
 /// Reference: `HookUtils.checkInnerBatch`.
 fn refuse_inner_batch(
+    broker: &Broker,
     header: &SendMessageRequestHeader<'_>,
     properties: &SendProperties<'_>,
 ) -> Result<(), Refusal> {
@@ -524,13 +535,20 @@ fn refuse_inner_batch(
         properties.has_inner_num,
     ) {
         (false, false) => Ok(()),
-        (false, true) => Err(illegal("property INNER_NUM in a message that is no inner batch")),
-        (true, _) => Err(illegal("inner batches need a topic whose queue type is BatchCQ")),
+        (false, true) => Err(cannot_be(
+            broker,
+            "property INNER_NUM in a message that is no inner batch",
+        )),
+        (true, _) => Err(cannot_be(
+            broker,
+            "inner batches need a topic whose queue type is BatchCQ",
+        )),
     }
 }
 
 /// What cannot be sent as a batch.
 fn refuse_unbatchable(
+    broker: &Broker,
     header: &SendMessageRequestHeader<'_>,
     properties: &SendProperties<'_>,
 ) -> Result<(), Refusal> {
@@ -547,10 +565,13 @@ fn refuse_unbatchable(
     if sys_flag::transaction_type(header.sys_flag) != sys_flag::TRANSACTION_NONE
         || properties.transaction_prepared
     {
-        return Err(illegal("batch request does not support transactions"));
+        return Err(cannot_be(broker, "batch request does not support transactions"));
     }
     if properties.delay_level > 0 || properties.timer.is_some() {
-        return Err(illegal("batch request does not support delayed messages"));
+        return Err(cannot_be(
+            broker,
+            "batch request does not support delayed messages",
+        ));
     }
     Ok(())
 }
@@ -616,6 +637,11 @@ pub(crate) fn answer_when_safe<H>(
         }),
     );
     Outcome::Parked
+}
+
+/// A message that the reference's store would refuse without saying why.
+fn cannot_be(broker: &Broker, why: &str) -> Refusal {
+    message_illegal(broker.store_config.get().max_message_size, why)
 }
 
 fn illegal(remark: impl Into<Cow<'static, str>>) -> Refusal {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use common::message::sys_flag;
 use common::names;
-use remoting::body::topic::TopicConfig;
+use remoting::body::topic::{TopicConfig, TopicFilterType};
 use remoting::codes::response_code;
 use remoting::header::SendMessageRequestHeader;
 use remoting::request::Refusal;
@@ -118,11 +118,9 @@ impl<'a> SendTarget<'a> {
         Err(Refusal::new(
             response_code::INVALID_PARAMETER,
             format!(
-                "request queueId[{}] is illegal, topic[{}] has {} read and {} write queues. Producer: {}",
+                "request queueId[{}] is illegal, {} Producer: {}",
                 self.queue_id,
-                self.topic,
-                topic_config.read_queue_nums,
-                topic_config.write_queue_nums,
+                text_of(topic_config),
                 self.producer
             ),
         ))
@@ -135,6 +133,33 @@ impl<'a> SendTarget<'a> {
         }
         broker.random.below(topic_config.write_queue_nums)
     }
+}
+
+/// A topic as the reference writes it into remarks. Reference: `TopicConfig.toString`.
+fn text_of(topic_config: &TopicConfig) -> String {
+    let mark = |bit, mark| if topic_config.perm & bit != 0 { mark } else { '-' };
+    let attributes: Vec<String> = topic_config
+        .attributes
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let filter_type = match topic_config.topic_filter_type {
+        TopicFilterType::SingleTag => "SINGLE_TAG",
+        TopicFilterType::MultiTag => "MULTI_TAG",
+    };
+    format!(
+        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}{}{}, topicFilterType={filter_type}, \
+         topicSysFlag={}, order={}, attributes={{{}}}]",
+        topic_config.topic_name,
+        topic_config.read_queue_nums,
+        topic_config.write_queue_nums,
+        mark(perm::READ, 'R'),
+        mark(perm::WRITE, 'W'),
+        mark(perm::INHERIT, 'X'),
+        topic_config.topic_sys_flag,
+        topic_config.order,
+        attributes.join(", ")
+    )
 }
 
 /// An operator may let the broker start before it shall take messages.

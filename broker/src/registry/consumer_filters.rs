@@ -456,7 +456,7 @@ mod tests {
     #[test]
     fn tags_and_empty_expressions_are_no_filters() {
         let filters = Home::empty().consumer_filters();
-        filters.register("g", &[tags::build("t", "A || B"), sql("u", "", 1)]);
+        filters.register("g", &[tags::build("t", "A || B").unwrap(), sql("u", "", 1)]);
         assert!(filters.is_empty());
         assert!(!filters.file().is_behind(), "nothing to write");
     }

@@ -14,13 +14,13 @@ header! {
         /// -1: any queue.
         queue_id: i32 = "queueId";
         max_msg_nums: i32 = "maxMsgNums";
-        invisible_time: i64 = "invisibleTime";
+        invisible_time: i64 = "invisibleTime", default 0;
         /// How long to wait for messages.
-        poll_time: i64 = "pollTime";
+        poll_time: i64 = "pollTime", default 0;
         /// When the client asked; waiting counts from here. 0: when the request arrived.
         born_time: i64 = "bornTime", default 0;
         /// Where a new group starts: 0 oldest, 1 newest.
-        init_mode: i32 = "initMode";
+        init_mode: i32 = "initMode", default 0;
         exp_type: Option<Cow<'a, str>> = "expType";
         exp: Option<Cow<'a, str>> = "exp";
         order: bool = "order", default false;

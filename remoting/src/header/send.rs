@@ -109,7 +109,7 @@ header! {
     pub struct RecallMessageRequestHeader {
         producer_group: Option<String> = "producerGroup";
         topic: String = "topic";
-        recall_handle: String = "recallHandle";
+        recall_handle: Option<String> = "recallHandle";
     }
 }
 

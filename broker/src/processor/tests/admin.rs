@@ -168,7 +168,7 @@ fn topics_that_must_not_be_made_are_refused() {
         (
             &[("topic", "a b")],
             29,
-            "The specified topic contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$",
+            "The specified topic: a b, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$",
         ),
         (
             &[("topic", "TBW102")],
@@ -764,12 +764,7 @@ async fn requests_for_a_client_are_passed_on_over_its_own_connection() {
     let target = server.local_addr().to_string();
     let timeout = Duration::from_secs(20);
     let consumer = Client::with_routes(ClientConfig::default(), Arc::new(FakeConsumer));
-    let body = fastjson::to_vec(&heartbeat(
-        "c1",
-        GROUP,
-        vec![crate::filter::tags::build(TOPIC, "*")],
-    ))
-    .unwrap();
+    let body = fastjson::to_vec(&heartbeat("c1", GROUP, vec![crate::filter::tags::all(TOPIC)])).unwrap();
     consumer
         .invoke(
             &target,

@@ -8,7 +8,7 @@ use remoting::body::{ConsumeType, MessageModel};
 use super::*;
 
 fn broadcasting(client_id: &str) -> HeartbeatData {
-    let mut heartbeat = heartbeat(client_id, "g", vec![crate::filter::tags::build("Orders", "*")]);
+    let mut heartbeat = heartbeat(client_id, "g", vec![crate::filter::tags::all("Orders")]);
     heartbeat.consumer_data_set[0].message_model = MessageModel::Broadcasting;
     heartbeat.consumer_data_set[0].consume_type = ConsumeType::Passively;
     heartbeat

@@ -126,7 +126,7 @@ fn a_client_may_leave_out_subscriptions_only_once_the_broker_has_them() {
     let consumer = broker.client();
     let full = HeartbeatData {
         heartbeat_fingerprint: 77,
-        ..heartbeat("c1", "g", vec![tags::build("Orders", "A")])
+        ..heartbeat("c1", "g", vec![tags::build("Orders", "A").unwrap()])
     };
     let short = HeartbeatData {
         without_sub: true,
@@ -227,7 +227,7 @@ fn a_consumer_learns_before_it_starts_whether_its_filter_can_be_served() {
         broker.client().call(request)
     };
     assert_eq!(
-        check(Some(tags::build("Orders", "A"))).code,
+        check(Some(tags::build("Orders", "A").unwrap())).code,
         response_code::SUCCESS
     );
     assert_eq!(check(None).code, response_code::SUCCESS);

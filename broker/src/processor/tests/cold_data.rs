@@ -54,7 +54,7 @@ fn pull_from_the_beginning() -> PullMessageRequestHeader<'static> {
 fn a_push_consumer_that_read_too_much_is_told_to_come_later() {
     let broker = broker_with_old_messages(&[]);
     let client = broker.client();
-    let mut beat = heartbeat("c", "g", vec![crate::filter::tags::build("Orders", "*")]);
+    let mut beat = heartbeat("c", "g", vec![crate::filter::tags::all("Orders")]);
     beat.consumer_data_set[0].consume_type = ConsumeType::Passively;
     client.heartbeat(&beat);
     let pull = pull_header("g", "Orders", 0, 0);

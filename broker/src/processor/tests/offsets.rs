@@ -53,6 +53,13 @@ fn a_committed_offset_is_found_again() {
 }
 
 #[test]
+fn an_offset_below_zero_counts_for_nothing() {
+    let broker = with_group();
+    assert_eq!(commit(&broker, "g", "Orders", -4).code, response_code::SUCCESS);
+    assert_eq!(query(&broker, 0, None).code, response_code::QUERY_NOT_FOUND);
+}
+
+#[test]
 fn a_commit_for_a_group_or_topic_that_does_not_exist_is_refused() {
     let broker = with_group();
     let no_group = commit(&broker, "nobody", "Orders", 1);

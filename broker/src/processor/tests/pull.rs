@@ -327,7 +327,7 @@ fn who_may_not_pull_is_told_by_what() {
             consumer_data_set: vec![ConsumerData {
                 group_name: "g".to_owned(),
                 message_model: model,
-                subscription_data_set: vec![crate::filter::tags::build("Orders", "*")],
+                subscription_data_set: vec![crate::filter::tags::all("Orders")],
                 ..ConsumerData::default()
             }],
             ..HeartbeatData::default()

@@ -110,7 +110,7 @@ impl TimerBroker {
         let header = RecallMessageRequestHeader {
             producer_group: Some("producers".to_owned()),
             topic: "Orders".to_owned(),
-            recall_handle: handle.to_owned(),
+            recall_handle: Some(handle.to_owned()),
         };
         let request = OutgoingRequest::new(request_code::RECALL_MESSAGE).header(&header);
         self.test.client().call(request)

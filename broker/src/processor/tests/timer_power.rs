@@ -248,7 +248,7 @@ impl World {
         let header = RecallMessageRequestHeader {
             producer_group: None,
             topic: "Orders".to_owned(),
-            recall_handle: handle,
+            recall_handle: Some(handle),
         };
         let request = OutgoingRequest::new(request_code::RECALL_MESSAGE).header(&header);
         let answer = self.running().test.client().call(request);

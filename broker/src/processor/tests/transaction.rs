@@ -258,8 +258,16 @@ fn a_rollback_leaves_nothing_to_see() {
 fn unknown_is_no_end_and_gets_no_answer() {
     let broker = TestBroker::new().with_topic("Orders");
     let half = broker.send_half(b"x", &[]);
-    for state in [UNKNOWN, 4, 99, -1] {
-        assert!(broker.try_end(&half.end(state)).is_none(), "{state}");
+    assert!(broker.try_end(&half.end(UNKNOWN)).is_none());
+    for no_state in [4, 99, -1] {
+        assert_eq!(
+            broker.end(&half.end(no_state)),
+            (
+                response_code::SYSTEM_ERROR,
+                "commitOrRollback field wrong".to_owned()
+            ),
+            "{no_state}"
+        );
     }
     broker.must_end(&half, COMMIT);
     assert_eq!(broker.visible(), ["x"]);

@@ -116,7 +116,7 @@ pub fn recall(world: &mut World) -> Result<(), Violation> {
     let header = RecallMessageRequestHeader {
         producer_group: Some("producers".to_owned()),
         topic: topic.clone(),
-        recall_handle: handle,
+        recall_handle: Some(handle),
     };
     let request = OutgoingRequest::new(request_code::RECALL_MESSAGE).header(&header);
     let connection = connection(world);
