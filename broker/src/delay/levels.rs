@@ -116,7 +116,10 @@ impl DelayDelivery {
         arrivals: Arc<DelayArrivals>,
     ) -> Result<Self, DelayLevelError> {
         let levels = DelayLevels::parse(&store.config().get().message_delay_level)?;
-        let (copies, log_end) = (copies_not_counted(&store, &offsets), store.log_range().end);
+        let (copies, log_end) = (
+            copies_not_counted(&store, &offsets, levels.max_level()),
+            store.log_range().end,
+        );
         let levels = (1..=levels.max_level())
             .filter_map(|level| {
                 let written = offset_from_wire(offsets.get(level).unwrap_or(0));
@@ -153,13 +156,17 @@ impl DelayDelivery {
     }
 }
 
-/// The copies of delayed messages that are in the log and not in the written offsets.
-fn copies_not_counted(store: &Store, offsets: &DelayOffsets) -> Copies {
+/// The copies of delayed messages that are in the log and not in the written offsets. Where no level has messages behind its
+/// offset there are none, and the log is not looked through.
+fn copies_not_counted(store: &Store, offsets: &DelayOffsets, max_level: i32) -> Copies {
     if is_planted(PlantedBug::DeliverDelayedAgain) {
         return Copies::default();
     }
+    let has_more =
+        |level: i32| store.max_offset(names::SCHEDULE_TOPIC, level - 1) > offsets.get(level).unwrap_or(0);
     offsets
         .copies_from()
+        .filter(|_| (1..=max_level).any(has_more))
         .map_or_else(Copies::default, |from| Copies::find(store, from))
 }
 

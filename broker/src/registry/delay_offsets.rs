@@ -18,6 +18,9 @@ use crate::config::BrokerConfig;
 
 const FILE_NAME: &str = "delayOffset.json";
 
+/// How much of the log a start has to look through at most when messages wait and none is delivered.
+const WRITTEN_EVERY_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Per delay level: the queue offset in the schedule topic that is delivered next.
 pub struct DelayOffsets {
     state: Mutex<State>,
@@ -35,6 +38,8 @@ struct State {
     changes: i64,
     /// Behind this place lie all copies that `offsets` do not count; `None` while nobody knows.
     copies_from: Option<PhysicalOffset>,
+    /// What that was when the file was last to be written.
+    written_from: Option<PhysicalOffset>,
 }
 
 impl DelayOffsets {
@@ -57,6 +62,7 @@ impl DelayOffsets {
                 version: saved.data_version,
                 changes: 0,
                 copies_from: saved.copies_from.map(PhysicalOffset),
+                written_from: saved.copies_from.map(PhysicalOffset),
             }),
             file,
             clock,
@@ -84,9 +90,22 @@ impl DelayOffsets {
         self.lock().copies_from
     }
 
-    /// Every copy below `log_end` is counted.
+    /// Every copy below `log_end` is counted. Written now and then even if no offset changes, or a start would have all that the
+    /// log got meanwhile to look through.
     pub(crate) fn settle(&self, log_end: PhysicalOffset) {
-        self.lock().copies_from = Some(log_end);
+        let is_far = {
+            let mut state = self.lock();
+            state.copies_from = Some(log_end);
+            let is_near = |from: PhysicalOffset| log_end.0.saturating_sub(from.0) < WRITTEN_EVERY_BYTES;
+            let is_far = !state.written_from.is_some_and(is_near);
+            if is_far {
+                state.written_from = Some(log_end);
+            }
+            is_far
+        };
+        if is_far {
+            self.file.mark_changed();
+        }
     }
 
     /// Records the next offset of a level. With it every copy below `log_end`, of any level, is counted.
@@ -97,6 +116,7 @@ impl DelayOffsets {
             if state.offsets.insert(level, offset) == Some(offset) {
                 return;
             }
+            state.written_from = Some(log_end);
             state.changes += 1;
             if state.changes >= self.config.get().delay_offset_update_version_step {
                 state.changes = 0;
@@ -217,5 +237,24 @@ mod tests {
         log_flushes.store(true, Ordering::SeqCst);
         offsets.flush().unwrap();
         assert_eq!(home.delay_offsets().get(1), Some(5));
+    }
+
+    #[test]
+    fn the_place_in_the_log_is_written_now_and_then_while_nothing_is_delivered() {
+        let home = Home::empty();
+        let offsets = home.delay_offsets();
+        offsets.settle(PhysicalOffset(WRITTEN_EVERY_BYTES - 1));
+        assert!(!offsets.file().is_behind());
+        offsets.settle(PhysicalOffset(WRITTEN_EVERY_BYTES));
+        offsets.flush().unwrap();
+        let written = PhysicalOffset(WRITTEN_EVERY_BYTES);
+        assert_eq!(home.delay_offsets().copies_from(), Some(written));
+
+        offsets.settle(PhysicalOffset(WRITTEN_EVERY_BYTES + 1));
+        assert!(!offsets.file().is_behind());
+        assert_eq!(
+            offsets.copies_from(),
+            Some(PhysicalOffset(WRITTEN_EVERY_BYTES + 1))
+        );
     }
 }
