@@ -48,8 +48,8 @@ pub struct MappedFile {
 /// The least page of the systems we know: what is let go begins and ends with one, and room on a full disk comes by it.
 const PAGE_BYTES: usize = 4096;
 
-/// A flush of as many written pages or more unmaps them.
-const UNMAP_FROM_BYTES: usize = 64 * 1024;
+/// A flush of so much or more unmaps it: of less, as with `SYNC_FLUSH`, the pages are read again at once.
+const UNMAP_FROM_BYTES: usize = 256 * 1024;
 
 impl MappedFile {
     /// Makes a new file of zeros.
