@@ -110,6 +110,8 @@ pub struct ConsumeQueue {
     /// Position of the first entry whose record is still there; `min_offset` belongs to it.
     begin: AtomicU64,
     min_offset: AtomicU64,
+    /// One more than the offset in the log below which no entry from `begin` on points; 0 when nobody looked yet.
+    above_min_physical: AtomicU64,
     is_dirty: AtomicBool,
     /// Only the lists of the queue's context are locked while it is held.
     files: Mutex<QueueFiles>,
@@ -121,8 +123,6 @@ struct QueueFiles {
     range: Option<(u64, u64)>,
     /// The last entries, which are in no file yet.
     tail: Vec<u8>,
-    /// No entry from `begin` on points below this; `None` when nobody looked yet.
-    min_physical: Option<u64>,
     /// End of the last entry's record.
     max_physical: u64,
     /// Everything before this position is on disk.
@@ -171,6 +171,7 @@ impl ConsumeQueue {
             max_offset: AtomicU64::new(0),
             begin: AtomicU64::new(0),
             min_offset: AtomicU64::new(0),
+            above_min_physical: AtomicU64::new(0),
             is_dirty: AtomicBool::new(false),
             files: Mutex::default(),
         }
@@ -376,7 +377,8 @@ impl ConsumeQueue {
         if files.is_empty() {
             let start = position - position % context.file_size(self.kind);
             files.flushed = start;
-            files.min_physical = Some(new.entry.physical_offset.0);
+            self.above_min_physical
+                .store(new.entry.physical_offset.0 + 1, Ordering::Release);
             self.end.store(start, Ordering::Release);
             self.begin.store(position, Ordering::Release);
             self.min_offset.store(new.entry.queue_offset.0, Ordering::Release);
@@ -567,32 +569,81 @@ impl ConsumeQueue {
         }
     }
 
+    /// Whether there may be entries of records below the log's minimum.
+    pub fn may_begin_below(&self, log_min: u64) -> bool {
+        self.above_min_physical.load(Ordering::Acquire) <= log_min
+    }
+
     /// Moves the minimum to the first message whose record begins at or above `log_min`, and deletes the files before
-    /// it, but never the last. Returns how many.
+    /// it, but never the last. Returns how many. Several may do it at once, as the minimum only rises.
     pub fn correct_min(self: &Arc<Self>, context: &QueueContext, log_min: u64) -> io::Result<usize> {
-        if !self.may_begin_below(log_min) {
+        if !self.may_begin_below(log_min) || self.is_empty() {
             return Ok(0);
         }
-        let begin = self.partition_point(context, |entry| entry.physical_offset.0 < log_min)?;
-        let min_offset = match self.kind {
-            QueueKind::Simple => begin / SIMPLE_ENTRY_BYTES as u64,
-            QueueKind::Batch => {
-                let first = self.entry_at(context, begin)?;
-                first.map_or_else(|| self.max_offset(), |entry| entry.queue_offset.0)
+        let (begin, first) = match self.first_near_begin(context, log_min)? {
+            Some(found) => found,
+            None => {
+                let begin = self.partition_point(context, |entry| entry.physical_offset.0 < log_min)?;
+                (begin, self.entry_at(context, begin)?)
             }
         };
-        let first = self.entry_at(context, begin)?;
+        let min_offset = match self.kind {
+            QueueKind::Simple => begin / SIMPLE_ENTRY_BYTES as u64,
+            QueueKind::Batch => first.map_or_else(|| self.max_offset(), |entry| entry.queue_offset.0),
+        };
         // All messages gone: what comes lies above.
         let least = first.map_or(log_min, |entry| entry.physical_offset.0);
-        self.lock().min_physical = Some(least);
-        self.begin.store(begin, Ordering::Release);
-        self.min_offset.store(min_offset, Ordering::Release);
+        self.begin.fetch_max(begin, Ordering::AcqRel);
+        self.min_offset.fetch_max(min_offset, Ordering::AcqRel);
+        // Last: whoever finds it need not look at the queue himself.
+        self.above_min_physical.fetch_max(least + 1, Ordering::AcqRel);
         let mut removed = 0;
         while let Some(path) = self.detach_first_file_before(context, begin) {
             context.disk.remove_file(&path)?;
             removed += 1;
         }
         Ok(removed)
+    }
+
+    /// The position that [`ConsumeQueue::correct_min`] looks for and the entry there, if a page of entries from the minimum on tells:
+    /// that is all there is of most queues when there are very many, and reading it costs less than mapping their files.
+    fn first_near_begin(
+        &self,
+        context: &QueueContext,
+        log_min: u64,
+    ) -> io::Result<Option<(u64, Option<QueueEntry>)>> {
+        let unit = self.kind.entry_bytes_u64();
+        let mut page = [0; PAGE_BYTES as usize];
+        let (begin, to, is_all) = {
+            let files = self.lock();
+            // Under the lock neither moves, and no file is taken away.
+            let (begin, in_files) = (self.begin(), files.in_files(self.end()));
+            let file_size = context.file_size(self.kind);
+            let start = begin - begin % file_size;
+            let to = in_files
+                .min(start + file_size)
+                .min(begin + PAGE_BYTES / unit * unit);
+            let has_file = files
+                .range
+                .is_some_and(|(first, last)| (first..=last).contains(&start));
+            if files.is_deleted || !has_file || to <= begin {
+                return Ok(None);
+            }
+            let path = self.directory(context).join(file_name(start));
+            let bytes = &mut page[..index(to - begin)];
+            context.disk.read_at(&path, index(begin - start), bytes)?;
+            (begin, to, to == self.end())
+        };
+        let mut after_gone = begin;
+        for position in (begin..to).step_by(index(unit)) {
+            match decode_entry(self.kind, &page[index(position - begin)..], position) {
+                Some(entry) if is_filler(&entry) => {}
+                Some(entry) if entry.physical_offset.0 < log_min => after_gone = position + unit,
+                Some(entry) => return Ok(Some((position, Some(entry)))),
+                None => return Ok(None),
+            }
+        }
+        Ok(is_all.then_some((after_gone, None)))
     }
 
     fn detach_first_file_before(&self, context: &QueueContext, begin: u64) -> Option<PathBuf> {
@@ -606,8 +657,9 @@ impl ConsumeQueue {
         Some(self.directory(context).join(file_name(first)))
     }
 
-    /// Deletes the queue's files. Readers finish; appends are dropped from now on. If that fails, it can be tried again.
-    pub fn delete(&self, context: &QueueContext) -> io::Result<()> {
+    /// Deletes the queue's files, and syncs that unless the caller does. Readers finish; appends are dropped from now on. If
+    /// that fails, it can be tried again.
+    pub fn delete(&self, context: &QueueContext, syncs: bool) -> io::Result<()> {
         let range = {
             let mut files = self.lock();
             files.is_deleted = true;
@@ -618,7 +670,13 @@ impl ConsumeQueue {
         let directory = self.directory(context);
         if let Some((first, last)) = range {
             let starts = (first..=last).step_by(index(context.file_size(self.kind)));
-            remove_from_the_end(context, &directory, starts).inspect_err(|_| self.lock().range = range)?;
+            let removed = remove_unsynced(context, &directory, starts);
+            // A file that came back after a power failure would be taken for one of a new queue of the same name.
+            let synced = removed.and_then(|_| match syncs {
+                true => context.disk.sync_dir(&directory),
+                false => Ok(()),
+            });
+            synced.inspect_err(|_| self.lock().range = range)?;
         }
         // Directories that hold something else, such as files that were never ours, stay.
         let _ = context.disk.remove_dir(&directory);
@@ -736,11 +794,11 @@ impl ConsumeQueue {
             min_offset: AtomicU64::new(ends.min_offset),
             files: Mutex::new(QueueFiles {
                 range: Some((ends.first, ends.last)),
-                min_physical: ends.min_physical,
                 max_physical: ends.max_physical,
                 flushed: ends.end,
                 ..QueueFiles::default()
             }),
+            above_min_physical: AtomicU64::new(ends.min_physical.map_or(0, |least| least + 1)),
             ..Self::new(kind, topic, queue_id)
         }
     }
@@ -761,7 +819,7 @@ impl ConsumeQueue {
                 end: files.flushed,
                 min_offset: self.min_offset(),
                 max_offset: self.max_offset(),
-                min_physical: files.min_physical,
+                min_physical: self.above_min_physical.load(Ordering::Acquire).checked_sub(1),
                 max_physical: files.max_physical,
             };
             if files.flushed == self.end() {
@@ -785,19 +843,13 @@ impl ConsumeQueue {
         Ok(Some(ends))
     }
 
-    /// Whether there may be entries of records below the log's minimum.
-    pub fn may_begin_below(&self, log_min: u64) -> bool {
-        let files = self.lock();
-        !files.is_empty() && files.min_physical.is_none_or(|least| least < log_min)
-    }
-
     /// Follows the files that are there: retention may have removed the first since the queue was noted.
     pub fn find_first_file(&self, context: &QueueContext) -> io::Result<()> {
-        let directory = self.directory(context);
         let mut files = self.lock();
-        let Some((first, last)) = files.range else {
+        let Some((first, last)) = files.range.filter(|(first, last)| first < last) else {
             return Ok(());
         };
+        let directory = self.directory(context);
         let is_gone = |start: &u64| {
             context
                 .disk
@@ -849,7 +901,8 @@ impl ConsumeQueue {
         Ok(0)
     }
 
-    /// Takes away every entry whose record begins at or above `limit`. Whether any entry is left.
+    /// Takes away every entry whose record begins at or above `limit`. Whether any entry is left: if not, the queue is to be
+    /// deleted.
     pub fn cut_physical(self: &Arc<Self>, context: &QueueContext, limit: u64) -> io::Result<bool> {
         let range = {
             let mut files = self.lock();
@@ -874,35 +927,28 @@ impl ConsumeQueue {
         {
             end -= unit;
         }
-        context.forget_note()?;
-        let file_size = context.file_size(self.kind);
-        let directory = self.directory(context);
         let last_entry = if end > first {
             self.entry_at(context, end - unit)?
         } else {
             None
         };
+        let Some(last_entry) = last_entry else {
+            return Ok(false);
+        };
+        context.forget_note()?;
+        let file_size = context.file_size(self.kind);
+        let directory = self.directory(context);
         let mut files = self.lock();
         files.open.clear();
         let new_last = end.saturating_sub(unit).max(first) / file_size * file_size;
         let starts = (new_last + file_size..=last).step_by(index(file_size));
         remove_from_the_end(context, &directory, starts)?;
         let path = directory.join(file_name(new_last));
-        let Some(last_entry) = last_entry else {
-            context.disk.remove_file(&path)?;
-            // A file that came back would be taken for one of a new queue.
-            context.disk.sync_dir(&directory)?;
-            *files = QueueFiles::default();
-            self.end.store(0, Ordering::Release);
-            self.max_offset.store(0, Ordering::Release);
-            self.begin.store(0, Ordering::Release);
-            self.min_offset.store(0, Ordering::Release);
-            return Ok(false);
-        };
         MappedFile::open(&*context.disk, &path, new_last, index(file_size))?
             .truncate(index(end - new_last))?;
         files.range = Some((first, new_last));
-        files.min_physical = None;
+        self.min_offset.store(first / unit, Ordering::Release);
+        self.above_min_physical.store(0, Ordering::Release);
         files.max_physical = last_entry.physical_offset.0 + u64::from(last_entry.size_bytes);
         // The cut itself must reach the disk before the checkpoint may pass it.
         files.flushed = files.flushed.min(end - unit);
@@ -993,15 +1039,23 @@ fn remove_from_the_end(
     directory: &Path,
     starts: impl Iterator<Item = u64>,
 ) -> io::Result<()> {
+    match remove_unsynced(context, directory, starts)? {
+        0 => Ok(()),
+        _ => context.disk.sync_dir(directory),
+    }
+}
+
+/// The same, not on disk yet. Returns how many there were.
+fn remove_unsynced(
+    context: &QueueContext,
+    directory: &Path,
+    starts: impl Iterator<Item = u64>,
+) -> io::Result<usize> {
     let starts: Vec<u64> = starts.collect();
     for start in starts.iter().rev() {
         context.disk.remove_file(&directory.join(file_name(*start)))?;
     }
-    if starts.is_empty() {
-        return Ok(());
-    }
-    // A file that came back after a power failure would be taken for one of a new queue of the same name.
-    context.disk.sync_dir(directory)
+    Ok(starts.len())
 }
 
 #[derive(Debug, Default)]

@@ -23,7 +23,11 @@ use crate::store::OpenError;
 
 /// Most memory of all queues' tails; beyond it they are written, as far as their records are on disk.
 const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
-const WRITTEN_AT_A_TIME: usize = 256;
+/// The same while a start builds queues from the log: making the files of very many takes minutes, and can wait.
+const MAX_RECOVERED_BYTES: usize = 256 * 1024 * 1024;
+/// How many queues one append writes when there is too much: more than it adds, so that what a start has left goes down, and so few
+/// that messages do not wait for all of that.
+const WRITTEN_BY_AN_APPEND: usize = 4;
 
 /// With more queues than this to be synced, one sync of the file system costs less than one for each.
 const SYNCED_ONE_BY_ONE: usize = 64;
@@ -46,6 +50,8 @@ pub struct QueueContext {
     /// Memory of all tails, and its limit.
     buffered_bytes: AtomicUsize,
     max_buffered_bytes: usize,
+    /// The limit during recovery.
+    max_recovered_bytes: usize,
     /// Entries of records that end beyond this must not be written yet; no limit during recovery.
     may_write_below: AtomicU64,
     /// The limit with which writing all that may be written did not make enough room.
@@ -63,6 +69,8 @@ struct Dirty {
     queues: Vec<Arc<ConsumeQueue>>,
     /// Whose tail is written next when tails take too much memory.
     next_to_write: usize,
+    /// How many were looked at since it was less.
+    looked_at: usize,
 }
 
 #[derive(Debug)]
@@ -207,6 +215,11 @@ impl ConsumeQueues {
         Ok(())
     }
 
+    /// From where on a start after a crash would build the queues; `None` without a note.
+    pub fn noted_from(&self) -> Option<u64> {
+        self.context.lock_noted().map(|record| record.unwrap_or(0))
+    }
+
     fn load_kind(&self, kind: QueueKind, size_key: &'static str, stopped: Stopped) -> Result<(), OpenError> {
         let root = self.context.root(kind);
         for topic in self.directories(root)? {
@@ -313,7 +326,7 @@ impl ConsumeQueues {
     /// Whether entries take too much memory because they may not be written yet.
     pub fn wait_for_log(&self) -> bool {
         let context = &self.context;
-        context.buffered_bytes.load(Ordering::Relaxed) > context.max_buffered_bytes
+        context.buffered_bytes.load(Ordering::Relaxed) > context.buffered_limit()
             && context.exhausted_below.load(Ordering::Relaxed) == context.may_write_below()
     }
 
@@ -362,7 +375,21 @@ impl ConsumeQueues {
 
     /// Takes a queue out and deletes its files. If that fails, they go before the next queue of its name is made.
     pub fn delete(&self, queue: &Arc<ConsumeQueue>) -> io::Result<()> {
+        self.delete_all(std::slice::from_ref(queue))
+    }
+
+    /// The same for several queues: many are synced by one sync of the file system.
+    pub fn delete_all(&self, queues: &[Arc<ConsumeQueue>]) -> io::Result<()> {
         let mut doomed = self.lock_doomed();
+        for queue in queues {
+            self.take_out(queue);
+            doomed.push(Arc::clone(queue));
+        }
+        self.has_doomed.store(!doomed.is_empty(), Ordering::Release);
+        self.remove_files_of(&mut doomed)
+    }
+
+    fn take_out(&self, queue: &Arc<ConsumeQueue>) {
         if let Some(mut queues) = self.topics.get_mut(queue.topic()) {
             let before = queues.len();
             queues.retain(|other| other.queue_id() != queue.queue_id());
@@ -370,23 +397,34 @@ impl ConsumeQueues {
         }
         self.topics
             .remove_if(queue.topic(), |_, queues| queues.is_empty());
-        doomed.push(Arc::clone(queue));
-        self.has_doomed.store(true, Ordering::Release);
-        self.remove_files_of(&mut doomed)
     }
 
     fn remove_files_of(&self, doomed: &mut Vec<Arc<ConsumeQueue>>) -> io::Result<()> {
-        while let Some(queue) = doomed.last() {
-            self.context.forget(&mut self.context.lock_noted())?;
-            queue.delete(&self.context)?;
-            if !self.topics.contains_key(queue.topic()) {
-                let directory = self.context.root(queue.kind()).join(&**queue.topic());
-                // Holds something else if this fails.
-                let _ = self.context.disk.remove_dir(&directory);
+        if !doomed.is_empty() {
+            self.context.forget_note()?;
+        }
+        if doomed.len() > SYNCED_ONE_BY_ONE {
+            for queue in &*doomed {
+                self.remove_files(queue, false)?;
             }
+            self.context.disk.sync_all(&self.context.store_root)?;
+            doomed.clear();
+        }
+        while let Some(queue) = doomed.last() {
+            self.remove_files(queue, true)?;
             doomed.pop();
         }
         self.has_doomed.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn remove_files(&self, queue: &ConsumeQueue, syncs: bool) -> io::Result<()> {
+        queue.delete(&self.context, syncs)?;
+        if !self.topics.contains_key(queue.topic()) {
+            let directory = self.context.root(queue.kind()).join(&**queue.topic());
+            // Holds something else if this fails.
+            let _ = self.context.disk.remove_dir(&directory);
+        }
         Ok(())
     }
 
@@ -477,6 +515,7 @@ impl QueueContext {
             flushing: Mutex::default(),
             buffered_bytes: AtomicUsize::new(0),
             max_buffered_bytes: MAX_BUFFERED_BYTES,
+            max_recovered_bytes: MAX_RECOVERED_BYTES,
             may_write_below: AtomicU64::new(u64::MAX),
             exhausted_below: AtomicU64::new(0),
             noted: Mutex::default(),
@@ -559,36 +598,42 @@ impl QueueContext {
         [QueueKind::Simple, QueueKind::Batch].map(|kind| self.file_size(kind))
     }
 
-    /// Writes tails, in the order in which queues became dirty, when the memory of all is above its limit: until it is
-    /// half of that, or nothing more may be written.
+    /// Writes some tails, in the order in which queues became dirty, when the memory of all is above its limit, and notes
+    /// when nothing more may be written.
     fn limit_buffered(&self) -> io::Result<()> {
-        let buffered = || self.buffered_bytes.load(Ordering::Relaxed);
         let below = self.may_write_below();
-        if buffered() <= self.max_buffered_bytes || self.exhausted_below.load(Ordering::Relaxed) == below {
+        let is_above = || self.buffered_bytes.load(Ordering::Relaxed) > self.buffered_limit();
+        if !is_above() || self.exhausted_below.load(Ordering::Relaxed) == below {
             return Ok(());
         }
-        let mut left = self.lock_dirty().queues.len();
-        while left > 0 && buffered() > self.max_buffered_bytes / 2 {
-            let some: Vec<Arc<ConsumeQueue>> = {
-                let mut dirty = self.lock_dirty();
-                let from = dirty.next_to_write.min(dirty.queues.len());
-                let to = (from + WRITTEN_AT_A_TIME).min(dirty.queues.len());
-                dirty.next_to_write = if to == dirty.queues.len() { 0 } else { to };
-                dirty.queues[from..to].to_vec()
-            };
-            if some.is_empty() {
-                // A flush has taken them all, and writes them.
-                return Ok(());
-            }
-            left = left.saturating_sub(some.len());
-            for queue in some {
-                queue.write_out(self)?;
-            }
+        let some: SmallVec<[Arc<ConsumeQueue>; WRITTEN_BY_AN_APPEND]> = {
+            let mut dirty = self.lock_dirty();
+            let from = dirty.next_to_write.min(dirty.queues.len());
+            let to = (from + WRITTEN_BY_AN_APPEND).min(dirty.queues.len());
+            dirty.next_to_write = if to == dirty.queues.len() { 0 } else { to };
+            dirty.looked_at += to - from;
+            dirty.queues[from..to].into()
+        };
+        for queue in &some {
+            queue.write_out(self)?;
         }
-        if buffered() > self.max_buffered_bytes {
+        let mut dirty = self.lock_dirty();
+        if !is_above() {
+            dirty.looked_at = 0;
+        } else if !some.is_empty() && dirty.looked_at >= dirty.queues.len() {
+            // Without any, a flush has taken them all, and writes them.
+            dirty.looked_at = 0;
             self.exhausted_below.store(below, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Most memory of all tails now.
+    fn buffered_limit(&self) -> usize {
+        match self.may_write_below() {
+            u64::MAX => self.max_recovered_bytes,
+            _ => self.max_buffered_bytes,
+        }
     }
 
     fn lock_dirty(&self) -> std::sync::MutexGuard<'_, Dirty> {
@@ -657,6 +702,7 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let mut queues = ConsumeQueues::load(&config, &disk, Stopped::Cleanly).unwrap();
         queues.context.max_buffered_bytes = max_buffered_bytes;
+        queues.context.max_recovered_bytes = max_buffered_bytes;
         Bench {
             _directory: directory,
             queues,

@@ -53,6 +53,9 @@ pub trait Disk: SmallFiles {
     /// or the call fails. With `new`, the file is made first, of that length and of zeros but for the bytes.
     fn write_at(&self, file: &Path, at: usize, bytes: &[u8], new: Option<usize>) -> io::Result<()>;
 
+    /// Reads bytes of a file without mapping it; an error when it has fewer.
+    fn read_at(&self, file: &Path, at: usize, bytes: &mut [u8]) -> io::Result<()>;
+
     /// Gets what is written in a file to the disk.
     fn sync_file(&self, file: &Path) -> io::Result<()>;
 
@@ -239,6 +242,10 @@ impl Disk for RealDisk {
             handle.set_len(to_u64(length)?)?;
         }
         handle.write_all_at(bytes, to_u64(at)?)
+    }
+
+    fn read_at(&self, file: &Path, at: usize, bytes: &mut [u8]) -> io::Result<()> {
+        File::open(file)?.read_exact_at(bytes, to_u64(at)?)
     }
 
     fn sync_file(&self, file: &Path) -> io::Result<()> {

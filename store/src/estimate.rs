@@ -28,7 +28,7 @@ impl Store {
         to: u64,
         filter: &dyn MessageFilter,
     ) -> u64 {
-        let Some(queue) = self.derived.queues.find(topic, queue_id) else {
+        let Some(queue) = self.visible_queue(topic, queue_id) else {
             return 0;
         };
         let from = from.max(queue.min_offset());

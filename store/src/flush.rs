@@ -4,7 +4,9 @@
 //! A waiter is called once: by the thread that flushed, by the deadline's thread, or at once by its own.
 //!
 //! Queues and index are flushed at leisure, as recovery rebuilds them. Once a minute everything is, and then the
-//! checkpoint says from which record on recovery must look.
+//! checkpoint says from which record on recovery must look, and the queues are noted for it. It is done sooner when a start would take
+//! long: without a note, which there is not after damage or when queues were deleted, it looks into all of them, and with one it reads
+//! the log from there on.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -44,7 +46,16 @@ pub(crate) struct Flushing {
     /// Monotonic time of the last flush of everything, in ms.
     log_thorough_at_ms: AtomicI64,
     queues_thorough_at_ms: AtomicI64,
+    /// How long that took.
+    queues_thorough_took_ms: AtomicI64,
 }
+
+/// The least time from one flush of everything to the next that is made for the sake of the next start.
+const START_REST_MS: i64 = 10_000;
+/// With very many queues, what this flush takes of the time is at most one part of so many.
+const START_REST_PARTS: i64 = 10;
+/// How much of the log a start may have to read again before that.
+const READ_BY_A_START_BYTES: u64 = 1 << 30;
 
 #[derive(Default)]
 struct Waiters {
@@ -167,8 +178,7 @@ impl Store {
     /// One round of the flush of queues, index and checkpoint. Reference: `FlushConsumeQueueService`.
     pub(crate) fn flush_queues_tick(&self, now: Now, stopping: bool) -> anyhow::Result<Next> {
         let config = self.options.config.get();
-        let thorough_at_ms = self.flushing.queues_thorough_at_ms.load(Ordering::Relaxed);
-        let thorough = stopping || is_over(now, thorough_at_ms, config.flush_consume_queue_thorough_interval);
+        let thorough = stopping || self.is_thorough_due(now);
         if thorough {
             self.flushing
                 .queues_thorough_at_ms
@@ -183,8 +193,30 @@ impl Store {
         self.checkpoint.persist()?;
         if thorough {
             self.note_queues()?;
+            let took_ms = millis(self.options.clock.now()) - millis(now);
+            self.flushing
+                .queues_thorough_took_ms
+                .store(took_ms, Ordering::Relaxed);
         }
         Ok(Next::Idle)
+    }
+
+    fn is_thorough_due(&self, now: Now) -> bool {
+        let interval_ms = self.options.config.get().flush_consume_queue_thorough_interval;
+        let at_ms = self.flushing.queues_thorough_at_ms.load(Ordering::Relaxed);
+        let took_ms = self.flushing.queues_thorough_took_ms.load(Ordering::Relaxed);
+        let rest_ms = match at_ms {
+            // Nothing was flushed since the start.
+            0 => 0,
+            _ => START_REST_MS.max(took_ms.saturating_mul(START_REST_PARTS)),
+        };
+        is_over(now, at_ms, interval_ms) || (millis(now) - at_ms >= rest_ms && self.would_start_slowly())
+    }
+
+    fn would_start_slowly(&self) -> bool {
+        let noted_from = self.derived.queues.noted_from();
+        let built_from = noted_from.filter(|from| *from >= self.log.min_offset());
+        built_from.is_none_or(|from| self.log.end().saturating_sub(from) > READ_BY_A_START_BYTES)
     }
 
     pub(crate) fn flush_queues_interval(&self) -> Duration {
@@ -233,7 +265,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes the queues as the checkpoint on disk says that they are.
+    /// Notes the queues as the checkpoint on disk says that they are, after [`Store::flush_derived`].
     pub(crate) fn note_queues(&self) -> std::io::Result<()> {
         let record = self.checkpoint.get(CheckpointField::EverythingOnDisk);
         if record == 0 {

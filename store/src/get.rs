@@ -168,7 +168,7 @@ impl Store {
 
     fn find_queue_and_get(&self, request: &GetRequest<'_>, out: &mut Vec<u8>) -> GetOutcome {
         let config = self.options.config.get();
-        let Some(queue) = self.derived.queues.find(request.topic, request.queue_id) else {
+        let Some(queue) = self.visible_queue(request.topic, request.queue_id) else {
             // The reference makes the queue when it is asked for.
             return self.outside(&config, request, GetStatus::NoMessageInQueue, 0, (0, 0));
         };
@@ -204,9 +204,24 @@ impl Store {
         }
     }
 
+    /// The queue for those who read it: it begins where the log does. Retention sees to that for all queues, later, and so is done with
+    /// it before anybody asks; after a start, which opens no queue, the first who asks may come earlier.
+    pub(crate) fn visible_queue(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
+        let queue = self.derived.queues.find(topic, queue_id)?;
+        let log_min = self.log.min_offset();
+        if let Err(error) = queue.correct_min(self.derived.queues.context(), log_min) {
+            tracing::error!(
+                topic,
+                queue_id,
+                "looking for the queue's first message failed: {error}"
+            );
+        }
+        Some(queue)
+    }
+
     /// The visible bounds of a queue; `None` when the store has no such queue.
     pub fn queue_bounds(&self, topic: &str, queue_id: i32) -> Option<QueueBounds> {
-        let queue = self.derived.queues.find(topic, queue_id)?;
+        let queue = self.visible_queue(topic, queue_id)?;
         Some(QueueBounds {
             min: QueueOffset(queue.min_offset()),
             max: QueueOffset(queue.max_offset()),
@@ -215,8 +230,8 @@ impl Store {
 
     /// The queue's end; 0 without the queue.
     pub fn max_offset(&self, topic: &str, queue_id: i32) -> i64 {
-        self.queue_bounds(topic, queue_id)
-            .map_or(0, |bounds| bounds.max.to_wire())
+        let queue = self.derived.queues.find(topic, queue_id);
+        queue.map_or(0, |queue| to_wire(queue.max_offset()))
     }
 
     /// The queue's first offset; -1 without the queue.
@@ -229,7 +244,7 @@ impl Store {
     /// later (the queue's end without one), for [`Boundary::Upper`] the last stored then or earlier (0 without one).
     /// Always inside the queue's bounds. Reference: `ConsumeQueue.binarySearchInQueueByTime`.
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp_ms: i64, boundary: Boundary) -> i64 {
-        let Some(queue) = self.derived.queues.find(topic, queue_id) else {
+        let Some(queue) = self.visible_queue(topic, queue_id) else {
             return 0;
         };
         let found = self.search_by_time(&queue, timestamp_ms, boundary);
@@ -300,7 +315,7 @@ impl Store {
         max: usize,
     ) -> Vec<QueueEntry> {
         let mut entries = Vec::new();
-        if let Some(queue) = self.derived.queues.find(topic, queue_id)
+        if let Some(queue) = self.visible_queue(topic, queue_id)
             && let Err(error) = self.collect_entries(&queue, from.0, max, &mut entries)
         {
             tracing::error!(topic, queue_id, "reading queue entries failed: {error}");

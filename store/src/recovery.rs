@@ -234,7 +234,6 @@ impl Recovery<'_> {
             .deleted
             .end_at(scan.end)
             .map_err(self.failed("write the deleted topics of"))?;
-        self.correct_minimums()?;
         if let Some((last, _)) = scan.last {
             self.checkpoint.set(CheckpointField::ConfirmPhysicalOffset, last);
         }
@@ -327,12 +326,10 @@ impl Recovery<'_> {
 
     /// Without a log there is nothing that queues could point to.
     fn drop_everything_derived(&self) -> Result<(), OpenError> {
-        for queue in self.derived.queues.all() {
-            self.derived
-                .queues
-                .delete(&queue)
-                .map_err(self.failed("delete a queue of"))?;
-        }
+        let queues = &self.derived.queues;
+        queues
+            .delete_all(&queues.all())
+            .map_err(self.failed("delete the queues of"))?;
         self.cut_index(0)
     }
 
@@ -398,22 +395,26 @@ impl Recovery<'_> {
         plan
     }
 
-    /// Where the log goes on behind the note's record; `None` when the log or the checkpoint does not fit the note.
+    /// Where the log goes on behind the note's record; `None` when the log or the checkpoint does not fit the note. A note of an
+    /// empty store goes with a log that has everything from its first byte on.
     fn plan_from_note(&self) -> Option<Plan> {
-        let record = self.derived.noted.flatten()?;
+        let noted = self.derived.noted?;
         let everything = self.checkpoint.get(CheckpointField::EverythingOnDisk);
         let reach = self.checkpoint.get(CheckpointField::QueuesReach);
-        let is_known = everything >= record
-            && everything == self.checkpoint.get(CheckpointField::LogicsPhysicalOffset)
-            && reach > record;
-        if !is_known || !self.is_record_at(record) {
+        let is_ours = everything == self.checkpoint.get(CheckpointField::LogicsPhysicalOffset);
+        let fits = match noted {
+            Some(record) => everything >= record && reach > record && self.is_record_at(record),
+            None => self.derived.queues.len() == 0 && self.files[0].start() == 0,
+        };
+        if !is_ours || !fits {
             return None;
         }
         let indexed = self.derived.index.indexed();
+        let record = noted.unwrap_or(0);
         let mut plan = Plan {
             scan_from: record,
             // The record itself is in its queue.
-            queues_from: record + 1,
+            queues_from: noted.map_or(0, |record| record + 1),
             index_from: record,
             known_bound: reach.max(indexed),
         };
@@ -716,17 +717,18 @@ impl Recovery<'_> {
             return Ok(());
         }
         let queues = &self.derived.queues;
+        let mut emptied = Vec::new();
         for queue in queues.all() {
             let is_left = queue
                 .cut_physical(queues.context(), limit)
                 .map_err(self.failed("cut a queue of"))?;
             if !is_left {
-                queues
-                    .delete(&queue)
-                    .map_err(self.failed("delete an empty queue of"))?;
+                emptied.push(queue);
             }
         }
-        Ok(())
+        queues
+            .delete_all(&emptied)
+            .map_err(self.failed("delete empty queues of"))
     }
 
     /// Retention may have removed files of queues since they were noted: a stop behind which there are no new messages leaves
@@ -738,17 +740,6 @@ impl Recovery<'_> {
             queue
                 .find_first_file(queues.context())
                 .map_err(self.failed("look for a queue's first file in"))?;
-        }
-        Ok(())
-    }
-
-    fn correct_minimums(&self) -> Result<(), OpenError> {
-        let log_min = self.files.first().map_or(0, MappedFile::start);
-        let queues = &self.derived.queues;
-        for queue in queues.all() {
-            queue
-                .correct_min(queues.context(), log_min)
-                .map_err(self.failed("correct a queue's minimum in"))?;
         }
         Ok(())
     }

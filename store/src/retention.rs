@@ -173,12 +173,26 @@ impl Store {
         if expired > 0 {
             // What is dispatched must outlive the log it was built from: else a queue would begin again at 0.
             self.flush_derived()?;
+            let log_min = files.iter().nth(expired).map_or(0, |file| file.start());
+            if let Err(error) = self.note_queues_from(log_min) {
+                tracing::warn!("a start before the next note will look into all queues: {error}");
+            }
         }
         self.log.file_queue().remove_first(expired)?;
         for path in &paths {
             tracing::info!(path = %path.display(), ?reason, "deleted a file of the commit log");
         }
         Ok(expired)
+    }
+
+    /// Sees to it that the note goes with a log that begins here.
+    fn note_queues_from(&self, log_min: u64) -> io::Result<()> {
+        let noted_from = self.derived.queues.noted_from();
+        if noted_from.is_some_and(|from| from >= log_min) {
+            return Ok(());
+        }
+        self.checkpoint.persist()?;
+        self.note_queues()
     }
 
     fn is_expired(&self, config: &MessageStoreConfig, path: &Path, now_ms: i64) -> bool {

@@ -675,6 +675,11 @@ impl Disk for SimDisk {
         inode.written.write_all_at(bytes, at as u64)
     }
 
+    fn read_at(&self, file: &Path, at: usize, bytes: &mut [u8]) -> io::Result<()> {
+        let inode = self.begin(Operation::Open)?.find(file)?;
+        inode.written.read_exact_at(bytes, at as u64)
+    }
+
     fn sync_file(&self, file: &Path) -> io::Result<()> {
         let inode = self.begin(Operation::Flush)?.find(file)?;
         inode.flush(0..inode.length, self.clock.wall_ms())

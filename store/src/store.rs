@@ -252,6 +252,13 @@ impl Store {
         recovery::write_abort(&**disk, &root).map_err(OpenError::io("write the abort file in", &root))?;
         note.vouch_while_running()
             .map_err(OpenError::io("vouch for the note of the queues in", &root))?;
+        if recovered.files.is_empty() {
+            // Else there is none before everything was flushed once: with very many new queues that takes minutes.
+            derived
+                .queues
+                .write_note(None, 0)
+                .map_err(OpenError::io("note that there are no queues in", &root))?;
+        }
 
         queue.publish(recovered.files);
         let last_store_timestamp_ms = recovered.last.map_or(0, |(_, time_ms)| time_ms);

@@ -75,14 +75,19 @@ fn all() -> Vec<String> {
 #[test]
 fn queue_pages_that_never_reached_the_disk_are_built_anew() {
     for lost in [vec![0], vec![5], vec![9], vec![11, 12], (0..13).collect()] {
-        let bench = crashed();
-        let queue = queue_files(&bench);
-        assert_eq!(queue.len(), 13);
-        for number in &lost {
-            zero(&queue[*number]);
+        for is_noted in [true, false] {
+            let bench = crashed();
+            let queue = queue_files(&bench);
+            assert_eq!(queue.len(), 13);
+            for number in &lost {
+                zero(&queue[*number]);
+            }
+            if !is_noted {
+                without_note(&bench);
+            }
+            let store = bench.open();
+            assert_eq!(bodies(&store, "T", 0), all(), "without the files {lost:?}");
         }
-        let store = bench.open();
-        assert_eq!(bodies(&store, "T", 0), all(), "without the files {lost:?}");
     }
 }
 
@@ -156,6 +161,80 @@ fn after_a_crash_no_queue_file_is_opened_that_was_noted() {
     drop(store);
     without_note(&bench);
     assert_eq!(bodies(&bench.open(), "T", 0), all(), "the files hold the same");
+}
+
+/// How often a start opens a file of a queue.
+fn opens_of_a_start(bench: &Bench) -> (u64, Arc<Store>) {
+    let opens = || bench.disk.faults().queue_opens.load(Ordering::SeqCst);
+    let before = opens();
+    let store = bench.open();
+    (opens() - before, store)
+}
+
+#[test]
+fn a_new_store_that_is_killed_before_everything_was_flushed_once_is_built_from_its_log() {
+    let bench = crashed();
+    for _ in 0..2 {
+        let (opens, store) = opens_of_a_start(&bench);
+        assert_eq!(opens, 0);
+        assert_eq!(bodies(&store, "T", 0), all());
+    }
+    fs::remove_file(&files(&bench.root().join("commitlog"))[0]).unwrap();
+    let (opens, store) = opens_of_a_start(&bench);
+    assert!(opens > 0, "the log does not tell everything");
+    assert_eq!(store.max_offset("T", 0), MESSAGES as i64);
+    assert!(store.min_offset("T", 0) > 0);
+}
+
+#[test]
+fn queues_are_noted_soon_after_a_start_without_a_note_and_after_some_were_deleted() {
+    let bench = crashed_after_a_checkpoint();
+    without_note(&bench);
+    let (opens, store) = opens_of_a_start(&bench);
+    assert!(opens > 0);
+    let flush_after_ms = |store: &Arc<Store>, ms| {
+        bench.advance_ms(ms);
+        let mut flush_queues = store.ticks().flush_queues;
+        flush_queues.tick(bench.clock.now(), false).unwrap();
+    };
+    flush_after_ms(&store, 10_000);
+    drop(store);
+    let (opens, store) = opens_of_a_start(&bench);
+    assert_eq!(opens, 0);
+
+    store.put(&message("U", 0, "", b"a")).unwrap();
+    dispatch(&store, &bench);
+    flush_all(&store, &bench);
+    store.delete_topic("U");
+    flush_after_ms(&store, 10_000);
+    drop(store);
+    let (opens, store) = opens_of_a_start(&bench);
+    assert_eq!(opens, 0);
+    assert_eq!(bodies(&store, "T", 0), all());
+}
+
+/// The second time the note is of the time before the file went, and the third there is none.
+#[test]
+fn without_the_logs_first_file_a_start_opens_no_queue_and_each_says_the_same_minimum_when_it_is_asked() {
+    let bench = crashed_after_a_checkpoint();
+    let store = bench.open();
+    flush_all(&store, &bench);
+    drop(store);
+    let log = files(&bench.root().join("commitlog"));
+    fs::remove_file(&log[0]).unwrap();
+    let mut minimums = Vec::new();
+    for is_noted in [true, true, false] {
+        if !is_noted {
+            without_note(&bench);
+        }
+        let (opens, store) = opens_of_a_start(&bench);
+        assert_eq!(opens == 0, is_noted);
+        let min = store.min_offset("T", 0);
+        assert_eq!(bodies(&store, "T", 0), all()[usize::try_from(min).unwrap()..]);
+        minimums.push(min);
+    }
+    assert!(minimums[0] > 0);
+    assert_eq!(minimums, [minimums[0]; 3]);
 }
 
 /// What the queues' files hold beyond the end of the log must not come up again when the log has grown past it.

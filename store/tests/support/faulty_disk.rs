@@ -30,7 +30,7 @@ pub struct Faults {
     pub removals_left: AtomicU64,
     /// How often something was synced: a mapping, a file, or all of them.
     pub flushes: AtomicU64,
-    /// How often a file of a queue was mapped.
+    /// How often a file of a queue was mapped, or read without.
     pub queue_opens: AtomicU64,
 }
 
@@ -57,6 +57,12 @@ impl Faults {
             Err(io::ErrorKind::StorageFull.into())
         } else {
             Ok(())
+        }
+    }
+
+    fn opened(&self, file: &Path) {
+        if file.components().any(|part| part.as_os_str() == "consumequeue") {
+            self.queue_opens.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -123,14 +129,16 @@ impl Disk for FaultyDisk {
         self.wrap(RealDisk.create(file, length))
     }
     fn open(&self, file: &Path) -> io::Result<Box<dyn DiskFile>> {
-        if file.components().any(|part| part.as_os_str() == "consumequeue") {
-            self.faults.queue_opens.fetch_add(1, Ordering::SeqCst);
-        }
+        self.faults.opened(file);
         self.wrap(RealDisk.open(file))
     }
     fn write_at(&self, file: &Path, at: usize, bytes: &[u8], new: Option<usize>) -> io::Result<()> {
         self.faults.room()?;
         RealDisk.write_at(file, at, bytes, new)
+    }
+    fn read_at(&self, file: &Path, at: usize, bytes: &mut [u8]) -> io::Result<()> {
+        self.faults.opened(file);
+        RealDisk.read_at(file, at, bytes)
     }
     fn sync_file(&self, _file: &Path) -> io::Result<()> {
         self.faults.flush()
