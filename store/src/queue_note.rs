@@ -11,7 +11,8 @@
 //!
 //! With a million queues, listing and opening their files takes minutes; this file is read in a second. It is written
 //! with every checkpoint that moves and at a clean stop: the entries of records up to `record`, which is on disk like
-//! they are. What came later is in the log behind that record, and a start after a crash dispatches it from there. No file
+//! they are. What came later is in the log behind that record, and a start after a crash dispatches it from there. The note of an
+//! empty store has no record: a start dispatches all of the log, as long as that still has its first byte. No file
 //! of a queue has to be looked at or cut for that: entries are written only when their records are on disk
 //! (`queues_reach` of the checkpoint), so whatever a crash left in the files is what the replay puts there again.
 //!

@@ -237,6 +237,23 @@ fn without_the_logs_first_file_a_start_opens_no_queue_and_each_says_the_same_min
     assert_eq!(minimums, [minimums[0]; 3]);
 }
 
+#[test]
+fn retention_leaves_a_note_that_goes_with_what_is_left_of_the_log() {
+    let bench = crashed();
+    let store = bench.open();
+    assert_eq!(store.delete_expired_files(true), 1);
+    let min = store.min_offset("T", 0);
+    drop(store);
+    let (opens, store) = opens_of_a_start(&bench);
+    assert_eq!(opens, 0);
+    assert_eq!(
+        (store.min_offset("T", 0), store.max_offset("T", 0)),
+        (min, MESSAGES as i64)
+    );
+    assert!(min > 0);
+    assert_eq!(bodies(&store, "T", 0), all()[usize::try_from(min).unwrap()..]);
+}
+
 /// What the queues' files hold beyond the end of the log must not come up again when the log has grown past it.
 #[test]
 fn entries_of_messages_that_the_disk_lost_against_its_word_go_too() {
