@@ -80,12 +80,9 @@ final class Conversation {
     }
 
     RemotingCommand ask(String section, int code, Map<String, ?> fields, byte[] body, long timeoutMillis) throws Exception {
-        RemotingCommand request = RemotingCommand.createRequestCommand(code, null);
-        fields.forEach((field, value) -> request.addExtField(field, String.valueOf(value)));
-        request.setBody(body);
         RemotingCommand answer = null;
         try {
-            answer = client.invokeSync(pair.brokerAddr(), request, timeoutMillis);
+            answer = client.invokeSync(pair.brokerAddr(), request(code, fields, body), timeoutMillis);
         } catch (RemotingTimeoutException none) {
             // Noted as such.
         }
@@ -94,12 +91,22 @@ final class Conversation {
     }
 
     /** Asks for a body of JSON, and notes it. */
-    void body(String section, int code, Map<String, ?> fields) throws Exception {
+    void body(String section, int code, Map<String, ?> fields, byte[] body) throws Exception {
+        RemotingCommand answer = client.invokeSync(pair.brokerAddr(), request(code, fields, body), TIMEOUT);
+        byte[] json = answer.getBody();
+        note(section, text(answer) + (json == null ? "" : "\n" + Transcript.pretty(new String(json, StandardCharsets.UTF_8))));
+    }
+
+    /** Whether a request is refused; nothing is noted. */
+    boolean refuses(int code, Map<String, ?> fields, byte[] body) throws Exception {
+        return client.invokeSync(pair.brokerAddr(), request(code, fields, body), TIMEOUT).getCode() != ResponseCode.SUCCESS;
+    }
+
+    private static RemotingCommand request(int code, Map<String, ?> fields, byte[] body) {
         RemotingCommand request = RemotingCommand.createRequestCommand(code, null);
         fields.forEach((field, value) -> request.addExtField(field, String.valueOf(value)));
-        RemotingCommand answer = client.invokeSync(pair.brokerAddr(), request, TIMEOUT);
-        byte[] body = answer.getBody();
-        note(section, text(answer) + (body == null ? "" : "\n" + Transcript.pretty(new String(body, StandardCharsets.UTF_8))));
+        request.setBody(body);
+        return request;
     }
 
     private static String text(RemotingCommand answer) {
@@ -123,7 +130,7 @@ final class Conversation {
     /** Notes something that was found out. */
     void note(String section, String text) {
         String before = sections.put(section, Transcript.normalised(text.replaceAll("(by offset failed, |by the offset, )\\d{2,9}\\b", "$1{figure}")
-            .replaceAll("invisibleTime=6\\d{4}\\b", "invisibleTime={a minute}"), placeholders));
+            .replaceAll("invisibleTime=6\\d{5}\\b", "invisibleTime={ten minutes}"), placeholders));
         assertEquals(null, before, "a second section " + section);
     }
 

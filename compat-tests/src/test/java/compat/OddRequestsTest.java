@@ -284,6 +284,10 @@ class OddRequestsTest extends CompatTest {
         sendBack("retry topic that is closed", origin, "RetryForbidden");
         sendBack("unknown group", origin, "RetryUnknown", "delayLevel", 10);
         sendBack("impossible group", origin, "bad!group");
+        group("RetryOff", config -> config.setConsumeEnable(false));
+        sendBack("group that is off", origin, "RetryOff", "delayLevel", 10);
+        sendBack("without a level", origin, "RetryCG", "delayLevel", null);
+        sendBack("without a group", origin, "RetryCG", "group", null);
         sendBack("offset behind the log", 1L << 40, "RetryCG");
         sendBack("offset before the log", -1, "RetryCG");
         sendBack("offset inside a message", origin + 1, "RetryCG");
@@ -302,12 +306,22 @@ class OddRequestsTest extends CompatTest {
         sends("by the client with a delivery time", with(send("%RETRY%RetryCG"), "properties", properties("TIMER_DELAY_MS", HOUR)));
         sends("by the client too often with a delivery time", with(send("%RETRY%RetryTwice"), "reconsumeTimes", 3,
             "properties", properties("TIMER_DELAY_MS", HOUR)));
+        // A group that consumes in order has no use for retries.
+        lock(RequestCode.LOCK_BATCH_MQ, "in order", "one", "RetryOrder");
+        group("RetryOrder", config -> { });
+        sends("by the client in order", with(send("%RETRY%RetryOrder"), "properties", properties("DELAY", 10)));
+        stored("dead letters in order", "%DLQ%RetryOrder", 0);
         stored("retries in wait", "SCHEDULE_TOPIC_XXXX", 9);
         stored("retries in wait at the last level", "SCHEDULE_TOPIC_XXXX", 17);
         stored("timed retries in wait", "rmq_sys_wheel_timer", 0);
         stored("dead letters of the client", "%DLQ%RetryTwice", 0);
         stored("dead letters at once", "%DLQ%RetryNever", 0);
         talk.compare();
+    }
+
+    private void lock(int code, String section, String client, String group) throws Exception {
+        talk.body("lock " + code + " " + section, code, fields(), bytes("{\"clientId\":\"" + client + "\",\"consumerGroup\":\"" + group
+            + "\",\"mqSet\":[{\"topic\":\"Retries\",\"brokerName\":\"" + pair().brokerName() + "\",\"queueId\":0}]}"));
     }
 
     private void sendBack(String section, long offset, String group, Object... more) throws Exception {
@@ -400,6 +414,23 @@ class OddRequestsTest extends CompatTest {
         stored("at once", "Timed", 0);
         stored("in wait", "rmq_sys_wheel_timer", 0);
 
+        Properties crowd = new Properties();
+        crowd.setProperty("timerCongestNumEachSlot", "1");
+        pair().admin.updateBrokerConfig(pair().brokerAddr(), crowd);
+        String fullSlot = properties("TIMER_DELIVER_MS", (now + 2 * HOUR) / 1_000 * 1_000 + 500);
+        Await.until("a crowded slot", () -> talk.refuses(RequestCode.SEND_MESSAGE, with(send("Timed"), "properties", fullSlot), bytes("crowd")));
+        Await.until("a full slot", () -> {
+            for (int i = 0; i < 20; i++) {
+                if (!talk.refuses(RequestCode.SEND_MESSAGE, with(send("Timed"), "properties", fullSlot), bytes("crowd"))) {
+                    return false;
+                }
+            }
+            return true;
+        });
+        sends("into a full slot", with(send("Timed"), "properties", fullSlot));
+        crowd.setProperty("timerCongestNumEachSlot", String.valueOf(Integer.MAX_VALUE));
+        pair().admin.updateBrokerConfig(pair().brokerAddr(), crowd);
+
         String key = UNIQ_KEY + "FFF";
         recall("no handle", null);
         recall("empty handle", "");
@@ -442,6 +473,8 @@ class OddRequestsTest extends CompatTest {
         group("PullOff", config -> config.setConsumeEnable(false));
         for (int i = 0; i < 5; i++) {
             sends("m" + i, with(send("Pulled"), "properties", properties("TAGS", i % 2 == 0 ? "even" : "odd", "n", i)));
+            // Each in a millisecond of its own, for what is looked up by time.
+            Await.pause(20);
         }
         Await.until("five messages", () -> pair().admin.maxOffset(queue("Pulled", 0)) == 5);
         pull("all");
@@ -641,7 +674,7 @@ class OddRequestsTest extends CompatTest {
         ack("in order of another time", 0, handle("0", 1, "999", 0), "consumerGroup", "PopOrder");
         ack("in order behind the batch", 3, handle("0", orderTime, "999", 3), "consumerGroup", "PopOrder");
         change("in order behind the batch", 3, handle("0", orderTime, "999", 3), "consumerGroup", "PopOrder");
-        change("in order", 0, ordered, "consumerGroup", "PopOrder", "invisibleTime", 60_000);
+        change("in order", 0, ordered, "consumerGroup", "PopOrder", "invisibleTime", 600_000);
         ack("in order", 0, ordered, "consumerGroup", "PopOrder");
         offset("in order after an ack", "PopOrder", "Popped", 0);
         ack("in order again", 0, ordered, "consumerGroup", "PopOrder");
@@ -683,7 +716,7 @@ class OddRequestsTest extends CompatTest {
 
     private RemotingCommand pop(String section, Object... more) throws Exception {
         return talk.ask("pop " + section, RequestCode.POP_MESSAGE, with(fields("consumerGroup", "PopCG", "topic", "Popped", "queueId", -1,
-            "maxMsgNums", 32, "invisibleTime", 60_000, "pollTime", 0, "bornTime", System.currentTimeMillis(), "initMode", 0, "expType", "TAG",
+            "maxMsgNums", 32, "invisibleTime", 600_000, "pollTime", 0, "bornTime", System.currentTimeMillis(), "initMode", 0, "expType", "TAG",
             "exp", "*", "order", false), more), null);
     }
 
@@ -692,7 +725,7 @@ class OddRequestsTest extends CompatTest {
     }
 
     private String handle(String start, long popTime, String revive, long offset) {
-        return start + " " + popTime + " 60000 " + revive + " 0 " + pair().brokerName() + " 0 " + offset;
+        return start + " " + popTime + " 600000 " + revive + " 0 " + pair().brokerName() + " 0 " + offset;
     }
 
     private void ack(String section, long offset, String handle, Object... more) throws Exception {
@@ -702,7 +735,7 @@ class OddRequestsTest extends CompatTest {
 
     private void change(String section, long offset, String handle, Object... more) throws Exception {
         talk.ask("change " + section, RequestCode.CHANGE_MESSAGE_INVISIBLETIME,
-            with(fields("consumerGroup", "PopTwo", "topic", "Popped", "queueId", 0, "extraInfo", handle, "offset", offset, "invisibleTime", 60_000), more), null);
+            with(fields("consumerGroup", "PopTwo", "topic", "Popped", "queueId", 0, "extraInfo", handle, "offset", offset, "invisibleTime", 600_000), more), null);
     }
 
     private void look(int code, String section, Object... more) throws Exception {
@@ -754,7 +787,7 @@ class OddRequestsTest extends CompatTest {
         topic("with a time that is no number", "Attr6", "attributes", "+reserve.time=long");
         topic("with an expiration too long", "Attr7", "attributes", "+lite.topic.expiration=43201");
         for (String name : List.of("Set1", "Set2", "Set6", "Set8", "TypeFIFO", "Attr5")) {
-            talk.body("topic " + name + " as it is kept", RequestCode.GET_TOPIC_CONFIG, fields("topic", name, "lo", false));
+            talk.body("topic " + name + " as it is kept", RequestCode.GET_TOPIC_CONFIG, fields("topic", name, "lo", false), null);
         }
         createTopic("TypeFIFO", 1, 6);
         // A broker takes any message: the types are for the proxy.
@@ -789,7 +822,7 @@ class OddRequestsTest extends CompatTest {
         setGroup("with a factor too large", "{\"groupName\":\"Group8\",\"attributes\":{\"+priority.factor\":\"101\"}}");
         setGroup("with its attribute taken away", "{\"groupName\":\"Group2\",\"attributes\":{\"-priority.factor\":\"\"}}");
         for (int i = 1; i <= 6; i++) {
-            talk.body("group " + i + " as it is kept", RequestCode.GET_SUBSCRIPTIONGROUP_CONFIG, fields("group", "Group" + i));
+            talk.body("group " + i + " as it is kept", RequestCode.GET_SUBSCRIPTIONGROUP_CONFIG, fields("group", "Group" + i), null);
         }
         talk.ask("group that is taken away", RequestCode.DELETE_SUBSCRIPTIONGROUP, fields("groupName", "Group1", "cleanOffset", true), null);
         talk.ask("group that is taken away again", RequestCode.DELETE_SUBSCRIPTIONGROUP, fields("groupName", "Group1", "cleanOffset", true), null);
@@ -807,5 +840,84 @@ class OddRequestsTest extends CompatTest {
 
     private void setGroup(String section, String body) throws Exception {
         talk.ask("group " + section, RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, fields(), bytes(body));
+    }
+
+    @Test
+    void consumers() throws Exception {
+        begin("consumers");
+        talk.otherwise("ours says what is wrong with the id", "half message to be resumed that is none");
+        createTopic("Beaten", 1, 6);
+        for (int i = 0; i < 5; i++) {
+            sends("b" + i, with(send("Beaten"), "properties", properties("TAGS", i % 2 == 0 ? "even" : "odd", "n", i)));
+        }
+        Await.until("five messages", () -> pair().admin.maxOffset(queue("Beaten", 0)) == 5);
+        talk.ask("heartbeat without body", RequestCode.HEART_BEAT, fields(), null);
+        talk.ask("heartbeat that cannot be read", RequestCode.HEART_BEAT, fields(), bytes("{\"clientID\":"));
+        talk.ask("heartbeat of nobody", RequestCode.HEART_BEAT, fields(), bytes("{\"clientID\":\"odd\",\"consumerDataSet\":[],\"producerDataSet\":[]}"));
+        group("BeatAlone", config -> config.setConsumeBroadcastEnable(false));
+        beat("bad!group", "CLUSTERING", "even", "TAG", 5);
+        beat("BeatTag", "CLUSTERING", "odd", "TAG", 5);
+        beat("BeatBlank", "CLUSTERING", " ", "TAG", 5);
+        beat("BeatSql", "CLUSTERING", "n > 2", "SQL92", 5);
+        beat("BeatBroken", "CLUSTERING", "n >", "SQL92", 5);
+        beat("BeatOther", "CLUSTERING", "n > 2", "XPATH", 5);
+        beat("BeatAlone", "BROADCASTING", "*", "TAG", 5);
+        beat("BeatForbidden", "CLUSTERING", "*", "TAG", 5);
+        pullBeaten("impossible group", "bad!group", 5);
+        pullBeaten("tag", "BeatTag", 5);
+        pullBeaten("tag of a version to come", "BeatTag", 6);
+        pullBeaten("tag of a version before", "BeatTag", 4);
+        pullBeaten("blank", "BeatBlank", 5);
+        pullBeaten("sql", "BeatSql", 5);
+        pullBeaten("sql of a version to come", "BeatSql", 6);
+        pullBeaten("broken sql", "BeatBroken", 5);
+        pullBeaten("another language", "BeatOther", 5);
+        pullBeaten("broadcast that may not be", "BeatAlone", 5);
+        talk.body("a group is forbidden a topic", RequestCode.UPDATE_AND_GET_GROUP_FORBIDDEN,
+            fields("group", "BeatForbidden", "topic", "Beaten", "readable", false), null);
+        pullBeaten("forbidden", "BeatForbidden", 5);
+        talk.body("a group is allowed a topic again", RequestCode.UPDATE_AND_GET_GROUP_FORBIDDEN,
+            fields("group", "BeatForbidden", "topic", "Beaten", "readable", true), null);
+        pullBeaten("allowed again", "BeatForbidden", 5);
+        talk.ask("pull of a topic that the heartbeat did not name", RequestCode.PULL_MESSAGE, pullOf("BeatTag", "Last", 5), null);
+        talk.body("members of a group", RequestCode.GET_CONSUMER_LIST_BY_GROUP, fields("consumerGroup", "BeatTag"), null);
+        talk.ask("connections of no group", RequestCode.GET_CONSUMER_CONNECTION_LIST, fields("consumerGroup", "BeatNobody"), null);
+        talk.ask("connections of no producers", RequestCode.GET_PRODUCER_CONNECTION_LIST, fields("producerGroup", "BeatNobody"), null);
+        lock(RequestCode.LOCK_BATCH_MQ, "of one", "one", "BeatLock");
+        lock(RequestCode.LOCK_BATCH_MQ, "of two", "two", "BeatLock");
+        lock(RequestCode.LOCK_BATCH_MQ, "of one again", "one", "BeatLock");
+        lock(RequestCode.UNLOCK_BATCH_MQ, "of another", "two", "BeatLock");
+        lock(RequestCode.LOCK_BATCH_MQ, "after another's unlock", "two", "BeatLock");
+        lock(RequestCode.UNLOCK_BATCH_MQ, "of its own", "one", "BeatLock");
+        lock(RequestCode.LOCK_BATCH_MQ, "after its unlock", "two", "BeatLock");
+        talk.ask("goodbye", RequestCode.UNREGISTER_CLIENT, fields("clientID", "odd", "consumerGroup", "BeatTag"), null);
+        pullBeaten("after a goodbye", "BeatTag", 5);
+        talk.ask("offset to be reset of nobody", RequestCode.INVOKE_BROKER_TO_RESET_OFFSET,
+            fields("topic", "Beaten", "group", "BeatNobody", "timestamp", 0, "isForce", true), null);
+        talk.ask("offset to be reset of an unknown topic", RequestCode.INVOKE_BROKER_TO_RESET_OFFSET,
+            fields("topic", "Nowhere", "group", "BeatTag", "timestamp", 0, "isForce", true), null);
+        talk.ask("half message to be resumed that is none", RequestCode.RESUME_CHECK_HALF_MESSAGE, fields("topic", "Beaten", "msgId", "x"), null);
+        talk.compare();
+    }
+
+    private void beat(String group, String model, String expression, String type, long version) throws Exception {
+        String codes = expression.equals("odd") ? "[" + expression.hashCode() + "]" : "[]";
+        String tags = expression.equals("odd") ? "[\"odd\"]" : "[]";
+        talk.ask("heartbeat of " + group, RequestCode.HEART_BEAT, fields(), bytes("{\"clientID\":\"odd\",\"producerDataSet\":[],\"consumerDataSet\":[{"
+            + "\"groupName\":\"" + group + "\",\"consumeType\":\"CONSUME_PASSIVELY\",\"messageModel\":\"" + model + "\","
+            + "\"consumeFromWhere\":\"CONSUME_FROM_FIRST_OFFSET\",\"unitMode\":false,\"subscriptionDataSet\":[{\"topic\":\"Beaten\",\"subString\":\""
+            + expression + "\",\"expressionType\":\"" + type + "\",\"subVersion\":" + version + ",\"classFilterMode\":false,\"tagsSet\":" + tags
+            + ",\"codeSet\":" + codes + "}]}]}"));
+    }
+
+    private static Map<String, Object> pullOf(String group, String topic, long version) {
+        return fields("consumerGroup", group, "topic", topic, "queueId", 0, "queueOffset", 0, "maxMsgNums", 32, "sysFlag", 0, "commitOffset", 0,
+            "suspendTimeoutMillis", 1_000, "subVersion", version, "expressionType", "TAG");
+    }
+
+    private void pullBeaten(String section, String group, long version) throws Exception {
+        RemotingCommand answer = talk.ask("pull by heartbeat: " + section, RequestCode.PULL_MESSAGE, pullOf(group, "Beaten", version), null);
+        int messages = answer.getBody() == null ? 0 : MessageDecoder.decodes(ByteBuffer.wrap(answer.getBody())).size();
+        talk.note("messages by heartbeat: " + section, messages + " messages");
     }
 }
