@@ -19,6 +19,14 @@ final class Received {
         String body() {
             return CompatTest.body(message);
         }
+
+        /** Which copy of which message this is, and when it was stored and came. */
+        @Override
+        public String toString() {
+            return String.format("%s %s at %s %d of %s, log offset %d, consumed %d times, stored %d, came %d ms after",
+                body(), message.getMsgId(), message.getTopic(), message.getQueueOffset(), message.getBrokerName(),
+                message.getCommitLogOffset(), message.getReconsumeTimes(), message.getStoreTimestamp(), at - message.getStoreTimestamp());
+        }
     }
 
     private final List<Delivery> deliveries = new CopyOnWriteArrayList<>();

@@ -82,7 +82,8 @@ class RetryTest extends CompatTest {
     /** The delay starts when the broker stores the retry, after the listener was called. */
     private static void assertDelayed(long atLeast, Received received, int attempt) {
         long waited = received.deliveries().get(attempt).at() - received.deliveries().get(attempt - 1).at();
-        assertTrue(waited >= atLeast, "attempt " + attempt + " came after " + waited + " ms");
-        assertTrue(waited < atLeast + 60_000, "attempt " + attempt + " came after " + waited + " ms");
+        String what = "attempt " + attempt + " came after " + waited + " ms: " + received.deliveries();
+        assertTrue(waited >= atLeast, what);
+        assertTrue(waited < atLeast + 60_000, what);
     }
 }
