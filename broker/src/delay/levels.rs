@@ -116,10 +116,8 @@ impl DelayDelivery {
         arrivals: Arc<DelayArrivals>,
     ) -> Result<Self, DelayLevelError> {
         let levels = DelayLevels::parse(&store.config().get().message_delay_level)?;
-        let (copies, log_end) = (
-            copies_not_counted(&store, &offsets, levels.max_level()),
-            store.log_range().end,
-        );
+        let copies = copies_not_counted(&store, &offsets, levels.max_level());
+        let log_end = store.log_range().end;
         let levels = (1..=levels.max_level())
             .filter_map(|level| {
                 let written = offset_from_wire(offsets.get(level).unwrap_or(0));
