@@ -74,15 +74,20 @@ mod tests {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
-    #[test]
-    fn pages_let_go_are_not_resident_and_come_back_whole_when_they_are_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("0");
-        let file = Arc::new(MappedFile::create(&RealDisk, &path, 0, LENGTH).unwrap());
+    fn full_of_sevens(path: &Path) -> Arc<MappedFile> {
+        let file = Arc::new(MappedFile::create(&RealDisk, path, 0, LENGTH).unwrap());
         file.reserve(LENGTH).unwrap();
         let mut writer = file.writer().unwrap();
         writer.write(&vec![7; LENGTH]);
         writer.publish();
+        file
+    }
+
+    #[test]
+    fn pages_let_go_are_not_resident_and_come_back_whole_when_they_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("0");
+        let file = full_of_sevens(&path);
         let held = file.bytes(0..LENGTH).unwrap();
         assert_eq!(resident_bytes(&path), LENGTH as u64);
 
@@ -101,7 +106,7 @@ mod tests {
         assert_eq!(file.bytes(8192..8193), Some(&[7][..]));
         file.let_go(below).unwrap();
         assert!(resident_bytes(&path) <= LENGTH as u64 / 2 + 8192);
-        writer.file().flush(0..LENGTH).unwrap();
+        file.flush(0..LENGTH).unwrap();
         assert!(fs::read(&path).unwrap().iter().all(|byte| *byte == 7));
     }
 
@@ -109,11 +114,7 @@ mod tests {
     fn a_flush_of_many_pages_unmaps_what_is_written_and_no_page_that_is_being_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("0");
-        let file = Arc::new(MappedFile::create(&RealDisk, &path, 0, LENGTH).unwrap());
-        file.reserve(LENGTH).unwrap();
-        let mut writer = file.writer().unwrap();
-        writer.write(&vec![7; LENGTH]);
-        writer.publish();
+        let file = full_of_sevens(&path);
         let written = file.bytes(0..LENGTH).unwrap();
 
         file.flush(0..4 * 4096).unwrap();
