@@ -378,7 +378,7 @@ fn idle_connections_cost_little_and_hold_up_nobody() {
         .try_clone()
         .expect("a socket can be cloned");
     assert_eq!(
-        call(&mut last, send_request("Idle", b"")).code,
+        call(&mut last, send_request("Idle", b"body")).code,
         response_code::SUCCESS,
         "it was accepted, not only queued"
     );
