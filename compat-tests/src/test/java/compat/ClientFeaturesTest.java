@@ -124,6 +124,31 @@ class ClientFeaturesTest extends CompatTest {
             .getSubscriptionGroupTable().keySet().stream().filter(name -> name.endsWith(group)).collect(Collectors.toSet()));
     }
 
+    /** It is for proxies, which make names of it: to a broker it is two more fields of each header. */
+    @Test
+    void aNamespaceOfTheSecondKindChangesNoName() throws Exception {
+        String topic = newTopic("Named", 1);
+        String group = unique("CG");
+        DefaultMQProducer producer = newProducer();
+        producer.setNamespaceV2("space");
+        producer.start();
+        assertSent(producer.send(message(topic, "named")));
+        DefaultMQPushConsumer consumer = newConsumer(group, topic, "*");
+        consumer.setNamespaceV2("space");
+        Received received = new Received();
+        consumer.registerMessageListener((MessageListenerConcurrently) received::accept);
+        consumer.start();
+        received.awaitExactly(List.of("named"));
+        assertEquals(topic, received.messages().get(0).getTopic());
+        assertEquals(Set.of(group), pair().admin.getAllSubscriptionGroup(pair().brokerAddr(), 5_000)
+            .getSubscriptionGroupTable().keySet().stream().filter(name -> name.endsWith(group)).collect(Collectors.toSet()));
+        Received plain = new Received();
+        DefaultMQPushConsumer plainConsumer = newConsumer(unique("CG"), topic, "*");
+        plainConsumer.registerMessageListener((MessageListenerConcurrently) plain::accept);
+        plainConsumer.start();
+        plain.awaitExactly(List.of("named"));
+    }
+
     /** The policy is for clients that ask the proxy; the broker's own delays stay as they are. */
     @Test
     void theRetryPolicyOfAGroupIsKeptAndDoesNotChangeTheDelayOfWhatIsSentBack() throws Exception {
