@@ -12,6 +12,7 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -64,7 +65,10 @@ final class Conversation {
         this.name = name;
         this.pair = pair;
         puller = started;
-        client = started.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory().getMQClientAPIImpl().getRemotingClient();
+        MQClientInstance instance = started.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory();
+        client = instance.getMQClientAPIImpl().getRemotingClient();
+        // A request without an answer is noted as that. A client that closes the connection then may still write the next request to it.
+        instance.getNettyClientConfig().setClientCloseSocketIfTimeout(false);
         placeholders.put("{broker}", pair.brokerName());
         placeholders.put("{address}", pair.brokerAddr());
     }
