@@ -730,20 +730,29 @@ impl ConsumeQueue {
         };
         while let Some(start) = starts.get(scan_from).copied() {
             let path = directory.join(file_name(start));
-            let mut file = MappedFile::open(&*context.disk, &path, start, file_size)?;
-            let bytes = file.bytes(0..file_size).unwrap_or(&[]);
-            let entries = if is_clean {
-                count_by_halves(kind, bytes)
-            } else {
-                count_valid(kind, bytes, tail.max_physical)
+            let count = |bytes: &[u8]| match is_clean {
+                true => count_by_halves(kind, bytes),
+                false => count_valid(kind, bytes, tail.max_physical),
             };
+            // Of very many queues most end in the first page. Mapping their files would read ahead into the hole behind it.
+            let mut page = [0; PAGE_BYTES as usize];
+            let page = &mut page[..(PAGE_BYTES as usize / unit * unit).min(file_size)];
+            context.disk.read_at(&path, 0, page)?;
+            let ends_in_page = count(page) * unit < page.len();
+            let mut file = match ends_in_page && is_clean {
+                true => None,
+                false => Some(MappedFile::open(&*context.disk, &path, start, file_size)?),
+            };
+            let in_file = file.as_ref().filter(|_| !ends_in_page);
+            let bytes = in_file.map_or(&*page, |file| file.bytes(0..file_size).unwrap_or(&[]));
+            let entries = count(bytes);
             if let Some(last) = (0..entries).rev().find_map(|n| real_entry(kind, bytes, n, start)) {
                 tail.max_physical = last.physical_offset.0 + u64::from(last.size_bytes);
                 tail.max_offset = last.queue_offset.0 + u64::from(last.message_count);
             }
             tail.end = start + (entries * unit) as u64;
             if entries * unit < file_size {
-                if !is_clean {
+                if let Some(file) = file.as_mut().filter(|_| !is_clean) {
                     file.truncate(entries * unit)?;
                 }
                 let kept = scan_from + usize::from(entries > 0);

@@ -5,9 +5,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::ScopedJoinHandle;
 
 use dashmap::DashMap;
 use smallvec::SmallVec;
@@ -31,6 +33,10 @@ const WRITTEN_BY_AN_APPEND: usize = 4;
 
 /// With more queues than this to be synced, one sync of the file system costs less than one for each.
 const SYNCED_ONE_BY_ONE: usize = 64;
+
+/// With so many topics a start looks into them with [`LOADERS`] threads, most of which wait for the disk.
+const LOADED_IN_TURN: usize = 1_000;
+const LOADERS: usize = 8;
 
 /// Most queues with mapped files. The kernel's default limit of mappings is 65530 for the whole process.
 const MAX_OPEN_QUEUES: usize = 16_384;
@@ -221,17 +227,42 @@ impl ConsumeQueues {
     }
 
     fn load_kind(&self, kind: QueueKind, size_key: &'static str, stopped: Stopped) -> Result<(), OpenError> {
-        let root = self.context.root(kind);
-        for topic in self.directories(root)? {
-            let topic_directory = root.join(&topic);
-            let topic = Arc::from(topic);
-            for name in self.directories(&topic_directory)? {
-                let Ok(queue_id) = name.parse::<i32>() else {
-                    continue;
-                };
-                let directory = topic_directory.join(&name);
-                self.load_queue(kind, &topic, queue_id, &directory, size_key, stopped)?;
-            }
+        let topics = self.directories(self.context.root(kind))?;
+        let load = |topic: &String| self.load_topic(kind, topic, size_key, stopped);
+        if topics.len() < LOADED_IN_TURN {
+            return topics.iter().try_for_each(load);
+        }
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let load_some = || {
+                while let Some(topic) = topics.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // The others stop as well: this start is over.
+                    load(topic).inspect_err(|_| next.store(topics.len(), Ordering::Relaxed))?;
+                }
+                Ok(())
+            };
+            let loaders: Vec<_> = (0..LOADERS).map(|_| scope.spawn(load_some)).collect();
+            let loaded =
+                |loader: ScopedJoinHandle<'_, _>| loader.join().unwrap_or_else(|panic| resume_unwind(panic));
+            loaders.into_iter().try_for_each(loaded)
+        })
+    }
+
+    fn load_topic(
+        &self,
+        kind: QueueKind,
+        topic: &str,
+        size_key: &'static str,
+        stopped: Stopped,
+    ) -> Result<(), OpenError> {
+        let topic_directory = self.context.root(kind).join(topic);
+        let topic = Arc::from(topic);
+        for name in self.directories(&topic_directory)? {
+            let Ok(queue_id) = name.parse::<i32>() else {
+                continue;
+            };
+            let directory = topic_directory.join(&name);
+            self.load_queue(kind, &topic, queue_id, &directory, size_key, stopped)?;
         }
         Ok(())
     }
@@ -707,6 +738,82 @@ mod tests {
             _directory: directory,
             queues,
             next_physical: 0,
+        }
+    }
+
+    /// A store whose queues 0 of some topics have files of `entries` slots, of which the first `filled` are entries.
+    fn store_of(topics: usize, entries: usize, filled: usize) -> (tempfile::TempDir, MessageStoreConfig) {
+        let directory = tempfile::tempdir().unwrap();
+        let config = MessageStoreConfig {
+            store_path_root_dir: directory.path().to_str().unwrap().to_owned(),
+            mapped_file_size_consume_queue: 20 * entries,
+            ..MessageStoreConfig::default()
+        };
+        let mut bytes = vec![0; 20 * entries];
+        for number in 0..filled {
+            let entry = &mut bytes[number * 20..];
+            entry[..8].copy_from_slice(&(number as u64 * 100).to_be_bytes());
+            entry[8..12].copy_from_slice(&100u32.to_be_bytes());
+        }
+        for topic in 0..topics {
+            let file = file_of(&config, topic);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, &bytes).unwrap();
+        }
+        (directory, config)
+    }
+
+    fn file_of(config: &MessageStoreConfig, topic: usize) -> PathBuf {
+        config.root().join(format!("consumequeue/T{topic}/0/{:020}", 0))
+    }
+
+    const CRASHED: Stopped = Stopped::ByCrash { on_disk_below: 0 };
+
+    fn load(config: &MessageStoreConfig, stopped: Stopped) -> Result<ConsumeQueues, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        ConsumeQueues::load(config, &disk, stopped)
+    }
+
+    #[test]
+    fn the_queues_of_very_many_topics_are_all_loaded_or_the_broken_one_is_told() {
+        let topics = LOADED_IN_TURN + 1;
+        let (_directory, config) = store_of(topics, 8, 3);
+        let queues = load(&config, Stopped::Cleanly).unwrap();
+        let ends = (0..topics).map(|topic| queues.find(&format!("T{topic}"), 0).unwrap().max_offset());
+        assert_eq!(ends.filter(|end| *end == 3).count(), topics);
+        assert_eq!(queues.count.load(Ordering::Relaxed), topics);
+
+        std::fs::write(file_of(&config, topics / 2), b"short").unwrap();
+        assert!(matches!(
+            load(&config, Stopped::Cleanly),
+            Err(OpenError::FileSize { length: 5, .. })
+        ));
+    }
+
+    #[test]
+    fn a_queue_ends_where_its_entries_do_in_its_first_page_and_behind_it() {
+        for filled in [1, 203, 204, 205, 500, 999, 1_000] {
+            let (_directory, config) = store_of(1, 1_000, filled);
+            for stopped in [Stopped::Cleanly, CRASHED] {
+                let queues = load(&config, stopped).unwrap();
+                let queue = queues.find("T0", 0).unwrap();
+                let ends = (queue.max_offset(), queue.max_physical());
+                assert_eq!(ends, (filled as u64, filled as u64 * 100), "{stopped:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_crash_left_behind_the_entries_is_cleared_also_pages_further_on() {
+        for rest_at in [3 * 20 + 4, 4_090, 12_000] {
+            let (_directory, config) = store_of(1, 1_000, 3);
+            let mut bytes = std::fs::read(file_of(&config, 0)).unwrap();
+            let sound = bytes.clone();
+            bytes[rest_at] = 7;
+            std::fs::write(file_of(&config, 0), &bytes).unwrap();
+            let queues = load(&config, CRASHED).unwrap();
+            assert_eq!(queues.find("T0", 0).unwrap().max_offset(), 3);
+            assert_eq!(std::fs::read(file_of(&config, 0)).unwrap(), sound, "{rest_at}");
         }
     }
 

@@ -184,13 +184,11 @@ impl Disk for RealDisk {
         let mut listed = Vec::new();
         for entry in entries {
             let entry = entry?;
-            let metadata = entry.metadata()?;
             if let Ok(name) = entry.file_name().into_string() {
-                listed.push(DiskEntry {
-                    name,
-                    is_dir: metadata.is_dir(),
-                    length: metadata.len(),
-                });
+                // Of a directory no length is asked: there may be a million queues.
+                let is_dir = entry.file_type()?.is_dir();
+                let length = if is_dir { 0 } else { entry.metadata()?.len() };
+                listed.push(DiskEntry { name, is_dir, length });
             }
         }
         Ok(listed)
