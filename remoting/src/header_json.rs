@@ -175,6 +175,14 @@ impl TextBuffer {
         }
     }
 
+    /// Sets the length of a value that began at `value_at` and ends here.
+    #[inline]
+    fn set_length_before(&mut self, value_at: usize) {
+        // A header has less than 16 MiB.
+        let value_bytes = (self.len - value_at) as u32;
+        self.bytes[value_at - 4..value_at].copy_from_slice(&value_bytes.to_be_bytes());
+    }
+
     /// Appends the first `count` bytes of a word.
     #[inline]
     fn push_word(&mut self, word: [u8; 8], count: usize) {
@@ -275,6 +283,15 @@ impl<'a> Scanner<'a> {
     }
 
     fn pair_into(&mut self, out: &mut TextBuffer) -> Result<(), Expected> {
+        // All fields of a send look like this: a name of one letter, and a text.
+        if let Some([b'"', letter @ b'a'..=b'z', b'"', b':', b'"']) = self.rest().first_chunk() {
+            out.push_word([0, 1, *letter, 0, 0, 0, 0, 0], 7);
+            let value_at = out.len;
+            self.at += 4;
+            self.string_into(b'"', out)?;
+            out.set_length_before(value_at);
+            return Ok(());
+        }
         let start = out.len;
         out.skip(2);
         self.key_into(out)?;
@@ -286,9 +303,7 @@ impl<'a> Scanner<'a> {
             out.len = start;
             return Ok(());
         }
-        // A header has less than 16 MiB.
-        let value_bytes = (out.len - value_at) as u32;
-        out.bytes[value_at - 4..value_at].copy_from_slice(&value_bytes.to_be_bytes());
+        out.set_length_before(value_at);
         Ok(())
     }
 
@@ -337,6 +352,11 @@ impl<'a> Scanner<'a> {
                 word => Ok(Value::Bare(word)),
             },
         }
+    }
+
+    #[inline]
+    fn rest(&self) -> &'a [u8] {
+        &self.text.as_bytes()[self.at..]
     }
 
     #[inline]
@@ -500,9 +520,7 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn escape_into(&mut self, out: &mut TextBuffer) -> Result<(), Expected> {
         // What separates the properties of a message comes by the dozen.
-        if let Some([b'u', b'0', b'0', b'0', digit @ b'0'..=b'9']) =
-            self.text.as_bytes()[self.at..].first_chunk()
-        {
+        if let Some([b'u', b'0', b'0', b'0', digit @ b'0'..=b'9']) = self.rest().first_chunk() {
             out.push_word([digit - b'0', 0, 0, 0, 0, 0, 0, 0], 1);
             self.at += 5;
             return Ok(());
