@@ -245,21 +245,11 @@ impl MappedFile {
             "a file with a writer is not truncated"
         );
         assert!(published <= self.size(), "truncation makes a file no longer");
-        if !self.is_blank_from(published)? {
-            self.file.clear(published..self.size())?;
-        }
+        self.file.clear(published..self.size())?;
         *self.published.get_mut() = published;
         *self.reserved.get_mut() = published;
         *self.let_go.get_mut() = 0;
         Ok(())
-    }
-
-    /// Whether there is nothing but zeros, of which only those up to the end of a page take room.
-    fn is_blank_from(&self, from: usize) -> io::Result<bool> {
-        let page_end = from.next_multiple_of(PAGE_BYTES).min(self.size());
-        let rest_of_page = self.bytes(from..page_end).unwrap_or(&[]);
-        let is_blank = rest_of_page.len() == page_end - from && rest_of_page.iter().all(|byte| *byte == 0);
-        Ok(is_blank && (page_end == self.size() || self.file.next_data(page_end)? >= self.size()))
     }
 
     /// Replaces written bytes: for the repair of what is damaged anyway.

@@ -5,6 +5,8 @@
 //! dropped, a second 0x01 belongs to the value, of a repeated name the last wins.
 //! Reference: `MessageDecoder.string2messageProperties`.
 
+use memchr::{memchr, memchr2};
+
 /// Between name and value.
 pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
 /// After each pair.
@@ -72,9 +74,24 @@ pub mod name {
 
 /// The pairs of a property string, in order, repeated names included.
 pub fn iter(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split(PROPERTY_SEPARATOR).filter_map(|entry| {
-        let (name, value) = entry.split_once(NAME_VALUE_SEPARATOR)?;
-        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+    const BETWEEN: u8 = NAME_VALUE_SEPARATOR as u8;
+    const AFTER: u8 = PROPERTY_SEPARATOR as u8;
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            let at = memchr2(BETWEEN, AFTER, rest.as_bytes())?;
+            let (name, value) = (&rest[..at], &rest[at + 1..]);
+            if rest.as_bytes()[at] == AFTER {
+                rest = value;
+                continue;
+            }
+            let end = memchr(AFTER, value.as_bytes());
+            rest = end.map_or("", |end| &value[end + 1..]);
+            let value = &value[..end.unwrap_or(value.len())];
+            if !name.is_empty() && !value.is_empty() {
+                return Some((name, value));
+            }
+        }
     })
 }
 
@@ -186,6 +203,21 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(iter(text).collect::<Vec<_>>(), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_text_of_separators_is_read_as_it_is_defined() {
+        let mut texts = vec![String::new()];
+        for length in 0..7 {
+            let longer = texts.iter().filter(|text| text.len() == length);
+            let longer = longer.flat_map(|text| ["a", "\u{1}", "\u{2}"].map(|next| format!("{text}{next}")));
+            texts.extend(longer.collect::<Vec<_>>());
+        }
+        for text in texts {
+            let entries = text.split('\u{2}').filter_map(|entry| entry.split_once('\u{1}'));
+            let defined = entries.filter(|(name, value)| !name.is_empty() && !value.is_empty());
+            assert!(iter(&text).eq(defined), "{text:?}");
         }
     }
 
