@@ -33,9 +33,8 @@ import org.apache.rocketmq.remoting.protocol.subscription.ExponentialRetryPolicy
 import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicy;
 import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicyType;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -44,22 +43,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 /** What clients can do beyond sending and consuming, on a broker that has it switched on. */
 class ClientFeaturesTest extends CompatTest {
-    private static Pair pair;
-
-    @BeforeAll
-    static void start() {
-        pair = Pair.start("features", Map.of("traceTopicEnable", "true", "enableLmq", "true", "enableMultiDispatch", "true",
-            "enableLmqQuota", "true", "maxLmqConsumeQueueNum", "3"));
-    }
-
-    @AfterAll
-    static void stop() {
-        pair.dispose();
-    }
+    @RegisterExtension
+    static final OwnPair SERVERS = new OwnPair("features", Map.of("traceTopicEnable", "true", "enableLmq", "true", "enableMultiDispatch", "true",
+        "enableLmqQuota", "true", "maxLmqConsumeQueueNum", "3"));
 
     @Override
     Pair pair() {
-        return pair;
+        return SERVERS.pair();
     }
 
     @Test

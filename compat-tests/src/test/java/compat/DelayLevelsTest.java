@@ -15,9 +15,8 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 import org.apache.rocketmq.remoting.protocol.RequestCode;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -26,23 +25,14 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 class DelayLevelsTest extends CompatTest {
     private static final int LEVELS = 18;
 
-    private static Pair pair;
+    @RegisterExtension
+    static final OwnPair SERVERS = new OwnPair("delay-levels", Map.of("messageDelayLevel", "1s 1s 1s 1s 1s 1s 2s 2s 2s 2s 2s 2s 3s 3s 3s 3s 3s 4s"));
 
     private DefaultMQPullConsumer puller;
 
-    @BeforeAll
-    static void start() {
-        pair = Pair.start("delay-levels", Map.of("messageDelayLevel", "1s 1s 1s 1s 1s 1s 2s 2s 2s 2s 2s 2s 3s 3s 3s 3s 3s 4s"));
-    }
-
-    @AfterAll
-    static void stop() {
-        pair.dispose();
-    }
-
     @Override
     Pair pair() {
-        return pair;
+        return SERVERS.pair();
     }
 
     private static long delayMillis(int level) {

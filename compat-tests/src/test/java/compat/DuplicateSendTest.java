@@ -3,9 +3,8 @@ package compat;
 import java.util.Map;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.message.Message;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -17,18 +16,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 class DuplicateSendTest extends CompatTest {
     private static final int MESSAGES = 5;
 
-    private static Pair remembering;
+    @RegisterExtension
+    static final OwnPair SERVERS = new OwnPair("duplicates", Map.of("duplicateSendWindowMs", "60000"));
     private Pair current = Pair.shared();
-
-    @BeforeAll
-    static void startServers() {
-        remembering = Pair.start("duplicates", Map.of("duplicateSendWindowMs", "60000"));
-    }
-
-    @AfterAll
-    static void disposeOfServers() {
-        remembering.dispose();
-    }
 
     @Override
     Pair pair() {
@@ -42,7 +32,7 @@ class DuplicateSendTest extends CompatTest {
 
     @Test
     void aRepeatedSendIsStoredOnceWithinTheWindow() throws Exception {
-        current = remembering;
+        current = SERVERS.pair();
         long stored = storedWhenFirstAnswersAreLost();
         if (Kind.broker() == Kind.RUST) {
             assertEquals(MESSAGES, stored);

@@ -19,9 +19,8 @@ import org.apache.rocketmq.remoting.protocol.body.GetLiteTopicInfoResponseBody;
 import org.apache.rocketmq.remoting.protocol.body.GetParentTopicInfoResponseBody;
 import org.apache.rocketmq.remoting.protocol.header.AckMessageRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.PopLiteMessageRequestHeader;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 import static org.apache.rocketmq.common.lite.LiteSubscriptionAction.COMPLETE_ADD;
 import static org.apache.rocketmq.common.lite.LiteSubscriptionAction.COMPLETE_REMOVE;
@@ -36,25 +35,16 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 /** Light topics: many small queues inside a topic, subscribed to one by one and popped together. */
 class LiteTopicTest extends CompatTest {
     private static final long MINUTES = 600_000;
-    private static Pair pair;
+    @RegisterExtension
+    static final OwnPair SERVERS = new OwnPair("lite", Map.of("enableLmq", "true", "enableMultiDispatch", "true", "maxLiteSubscriptionCount", "8",
+        "liteEventCheckInterval", "500"));
 
     private String topic;
     private String group;
 
-    @BeforeAll
-    static void start() {
-        pair = Pair.start("lite", Map.of("enableLmq", "true", "enableMultiDispatch", "true", "maxLiteSubscriptionCount", "8",
-            "liteEventCheckInterval", "500"));
-    }
-
-    @AfterAll
-    static void stop() {
-        pair.dispose();
-    }
-
     @Override
     Pair pair() {
-        return pair;
+        return SERVERS.pair();
     }
 
     @Test

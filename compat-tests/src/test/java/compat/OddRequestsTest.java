@@ -19,9 +19,8 @@ import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 import org.apache.rocketmq.remoting.protocol.RequestCode;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 /** What is out of the ordinary is answered, and stored, as the reference does: see {@link Conversation}. */
 class OddRequestsTest extends CompatTest {
@@ -33,33 +32,24 @@ class OddRequestsTest extends CompatTest {
 
     private static final AtomicInteger SENT = new AtomicInteger();
 
-    private static Pair pair;
+    // No check, no discarded half message and no transaction's op record comes between.
+    @RegisterExtension
+    static final OwnPair SERVERS = new OwnPair("odd", Map.of("recallMessageEnable", "true", "enablePropertyFilter", "true",
+        "transactionCheckInterval", "600000", "transactionTimeOut", "1000"));
 
     private DefaultMQPullConsumer puller;
     private Conversation talk;
     private final Set<String> bodies = new HashSet<>();
 
-    @BeforeAll
-    static void start() {
-        // No check, no discarded half message and no transaction's op record comes between.
-        pair = Pair.start("odd", Map.of("recallMessageEnable", "true", "enablePropertyFilter", "true",
-            "transactionCheckInterval", "600000", "transactionTimeOut", "1000"));
-    }
-
-    @AfterAll
-    static void stop() {
-        pair.dispose();
-    }
-
     @Override
     Pair pair() {
-        return pair;
+        return SERVERS.pair();
     }
 
     private void begin(String name) throws Exception {
         createTopic(LAST, 1, 6);
         puller = startPuller();
-        talk = new Conversation(name, pair, puller);
+        talk = new Conversation(name, pair(), puller);
     }
 
     /** A send to queue 0 of a topic, by the names of SEND_MESSAGE. */

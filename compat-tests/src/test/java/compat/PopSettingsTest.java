@@ -7,9 +7,8 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.KeyBuilder;
 import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.MessageExt;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -19,24 +18,15 @@ class PopSettingsTest extends CompatTest {
     private static final int THRESHOLD = 40;
     private static final long INVISIBLE_MILLIS = 300_000;
 
-    private static Pair pair;
-
-    @BeforeAll
-    static void startServers() {
-        pair = Pair.start("pop-settings", Map.of(
-            "enablePopMessageThreshold", "true",
-            "popInflightMessageThreshold", String.valueOf(THRESHOLD),
-            "useSeparateRetryQueue", "true"));
-    }
-
-    @AfterAll
-    static void disposeOfServers() {
-        pair.dispose();
-    }
+    @RegisterExtension
+    static final OwnPair SERVERS = new OwnPair("pop-settings", Map.of(
+        "enablePopMessageThreshold", "true",
+        "popInflightMessageThreshold", String.valueOf(THRESHOLD),
+        "useSeparateRetryQueue", "true"));
 
     @Override
     Pair pair() {
-        return pair;
+        return SERVERS.pair();
     }
 
     /** {@code enablePopMessageThreshold}. */

@@ -20,9 +20,9 @@ import org.apache.rocketmq.remoting.RemotingClient;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 import org.apache.rocketmq.remoting.protocol.RequestCode;
 import org.apache.rocketmq.remoting.protocol.ResponseCode;
-import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
@@ -32,26 +32,12 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 /** Messages with an arbitrary delivery time, and what takes them back. */
 class TimerTest extends CompatTest {
-    private static Pair pair;
+    @RegisterExtension
+    static final OwnPair SERVERS = new OwnPair("timer", Map.of("recallMessageEnable", "true", "mappedFileSizeTimerLog", "102400"));
 
     @Override
     Pair pair() {
-        return start();
-    }
-
-    private static synchronized Pair start() {
-        if (pair == null) {
-            pair = Pair.start("timer", Map.of("recallMessageEnable", "true", "mappedFileSizeTimerLog", "102400"));
-        }
-        return pair;
-    }
-
-    @AfterAll
-    static synchronized void disposeOfServers() {
-        if (pair != null) {
-            pair.dispose();
-            pair = null;
-        }
+        return SERVERS.pair();
     }
 
     @Test

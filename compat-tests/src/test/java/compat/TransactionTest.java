@@ -7,10 +7,9 @@ import org.apache.rocketmq.client.producer.TransactionSendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
@@ -20,21 +19,12 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 class TransactionTest extends CompatTest {
     static final String DISCARDED = "TRANS_CHECK_MAX_TIME_TOPIC";
 
-    private static Pair transactional;
-
-    @BeforeAll
-    static void startServers() {
-        transactional = Pair.start("transactions", Transactions.impatient());
-    }
-
-    @AfterAll
-    static void disposeOfServers() {
-        transactional.dispose();
-    }
+    @RegisterExtension
+    static final OwnPair SERVERS = new OwnPair("transactions", Transactions.impatient());
 
     @Override
     Pair pair() {
-        return transactional;
+        return SERVERS.pair();
     }
 
     @Test
