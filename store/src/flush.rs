@@ -2,6 +2,8 @@
 //!
 //! Waiters are parked by the offset they wait for; one sync of the log answers all below its end (group commit).
 //! A waiter is called once: by the thread that flushed, by the deadline's thread, or at once by its own.
+//! Those whom one flush answers soon wait again. Where they were many, the next flush rests a little while more and more of them do:
+//! a flush costs as much as answering ten.
 //!
 //! Queues and index are flushed at leisure, as recovery rebuilds them. Once a minute everything is, and then the
 //! checkpoint says from which record on recovery must look, and the queues are noted for it. It is done sooner when a start would take
@@ -57,12 +59,40 @@ const START_REST_PARTS: i64 = 10;
 /// How much of the log a start may have to read again before that.
 const READ_BY_A_START_BYTES: u64 = 1 << 30;
 
+/// A flush that answered fewer is not waited for again: they have little to do but to wait for the disk.
+const WORTH_A_REST: usize = 12;
+/// How long a flush rests before it looks again who is there. The kernel makes it twice as long.
+const REST: Duration = Duration::from_micros(50);
+/// Most rests before a flush.
+const MOST_RESTS: u32 = 4;
+
 #[derive(Default)]
 struct Waiters {
     /// By end offset; the number keeps those with the same end apart.
     parked: BTreeMap<(u64, u64), Parked>,
     next_number: u64,
     is_closed: bool,
+    group: Group,
+}
+
+/// Those who will be answered together.
+#[derive(Default)]
+struct Group {
+    /// How many the flush before answered.
+    before: usize,
+    /// How many there were when the flush looked last.
+    seen: usize,
+    rests: u32,
+}
+
+impl Group {
+    /// Whether the flush should rest, as more than the `count` who are there will soon be.
+    fn is_growing(&mut self, count: usize) -> bool {
+        let is_growing = self.before >= WORTH_A_REST && (self.seen + 1..self.before).contains(&count);
+        self.seen = count;
+        self.rests += 1;
+        is_growing && self.rests <= MOST_RESTS
+    }
 }
 
 struct Parked {
@@ -104,10 +134,19 @@ impl Store {
 
     /// One round of the CommitLog's flush. Reference: `FlushRealTimeService`, `GroupCommitService`.
     pub(crate) fn flush_tick(&self, now: Now, stopping: bool) -> anyhow::Result<Next> {
+        if !stopping && self.is_group_growing() {
+            return Ok(Next::Nap(REST));
+        }
         if stopping || self.is_flush_due(now) {
             self.flush_log(now)?;
         }
         Ok(Next::Idle)
+    }
+
+    fn is_group_growing(&self) -> bool {
+        let mut waiters = self.flushing.lock();
+        let count = waiters.parked.len();
+        count > 0 && waiters.group.is_growing(count)
     }
 
     pub(crate) fn flush_interval(&self) -> Duration {
@@ -137,7 +176,11 @@ impl Store {
                     CheckpointField::PhysicMsgTimestamp,
                     store_timestamp_ms.cast_unsigned(),
                 );
-                self.answer(|(end, _), _| *end <= self.log.flushed(), || Ok(()));
+                let before = self.answer(|(end, _), _| *end <= self.log.flushed(), || Ok(()));
+                self.flushing.lock().group = Group {
+                    before,
+                    ..Group::default()
+                };
                 if self.dispatches_flushed_only() {
                     self.wakers.dispatch.wake();
                 }
@@ -287,11 +330,12 @@ impl Store {
         self.answer(|_, _| true, || Err(FlushError::Closed));
     }
 
+    /// Says how many were answered.
     fn answer(
         &self,
         is_due: impl Fn(&(u64, u64), &Parked) -> bool,
         outcome: impl Fn() -> Result<(), FlushError>,
-    ) {
+    ) -> usize {
         let due: Vec<Parked> = {
             let mut waiters = self.flushing.lock();
             let keys: Vec<_> = waiters
@@ -302,10 +346,12 @@ impl Store {
                 .collect();
             keys.iter().filter_map(|key| waiters.parked.remove(key)).collect()
         };
+        let count = due.len();
         // Without the lock: a waiter may do anything, also wait again.
         for parked in due {
             (parked.waiter)(outcome());
         }
+        count
     }
 }
 
@@ -321,4 +367,30 @@ fn millis(now: Now) -> i64 {
 
 fn is_over(now: Now, since_ms: i64, interval_ms: u64) -> bool {
     u64::try_from(millis(now) - since_ms).unwrap_or(0) >= interval_ms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the flush rests at each look.
+    fn looks(before: usize, counts: &[usize]) -> Vec<bool> {
+        let mut group = Group {
+            before,
+            ..Group::default()
+        };
+        counts.iter().map(|count| group.is_growing(*count)).collect()
+    }
+
+    #[test]
+    fn a_flush_rests_only_while_a_group_grows_that_was_large_before() {
+        assert_eq!(looks(WORTH_A_REST - 1, &[1]), [false]);
+        assert_eq!(looks(30, &[1, 9, 9]), [true, true, false], "nobody came any more");
+        assert_eq!(looks(30, &[9, 30]), [true, false], "all are there");
+        assert_eq!(
+            looks(30, &[1, 2, 3, 4, 5]),
+            [true, true, true, true, false],
+            "long enough"
+        );
+    }
 }
