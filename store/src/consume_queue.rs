@@ -736,16 +736,20 @@ impl ConsumeQueue {
             };
             // Of very many queues most end in the first page. Mapping their files would read ahead into the hole behind it.
             let mut page = [0; PAGE_BYTES as usize];
-            let page = &mut page[..(PAGE_BYTES as usize / unit * unit).min(file_size)];
+            let page = &mut page[..file_size.min(PAGE_BYTES as usize)];
             context.disk.read_at(&path, 0, page)?;
-            let ends_in_page = count(page) * unit < page.len();
-            let mut file = match ends_in_page && is_clean {
+            let in_page = count(page);
+            let ends_in_page = in_page < page.len() / unit
+                && (is_clean
+                    || is_zero(&page[in_page * unit..]) && context.disk.is_blank_from(&path, page.len())?);
+            let mut file = match ends_in_page {
                 true => None,
                 false => Some(MappedFile::open(&*context.disk, &path, start, file_size)?),
             };
-            let in_file = file.as_ref().filter(|_| !ends_in_page);
-            let bytes = in_file.map_or(&*page, |file| file.bytes(0..file_size).unwrap_or(&[]));
-            let entries = count(bytes);
+            let bytes = file
+                .as_ref()
+                .map_or(&*page, |file| file.bytes(0..file_size).unwrap_or(&[]));
+            let entries = if ends_in_page { in_page } else { count(bytes) };
             if let Some(last) = (0..entries).rev().find_map(|n| real_entry(kind, bytes, n, start)) {
                 tail.max_physical = last.physical_offset.0 + u64::from(last.size_bytes);
                 tail.max_offset = last.queue_offset.0 + u64::from(last.message_count);
@@ -1205,6 +1209,10 @@ fn entry_number(kind: QueueKind, bytes: &[u8], number: usize, file_start: u64) -
 
 fn real_entry(kind: QueueKind, bytes: &[u8], number: usize, file_start: u64) -> Option<QueueEntry> {
     entry_number(kind, bytes, number, file_start).filter(|entry| !is_filler(entry))
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// How many entries a file holds, given that nothing follows the last.

@@ -56,6 +56,9 @@ pub trait Disk: SmallFiles {
     /// Reads bytes of a file without mapping it; an error when it has fewer.
     fn read_at(&self, file: &Path, at: usize, bytes: &mut [u8]) -> io::Result<()>;
 
+    /// Whether there are only zeros in a file from `at` on; false also where that is not known without reading them.
+    fn is_blank_from(&self, file: &Path, at: usize) -> io::Result<bool>;
+
     /// Gets what is written in a file to the disk.
     fn sync_file(&self, file: &Path) -> io::Result<()>;
 
@@ -244,6 +247,11 @@ impl Disk for RealDisk {
 
     fn read_at(&self, file: &Path, at: usize, bytes: &mut [u8]) -> io::Result<()> {
         File::open(file)?.read_exact_at(bytes, to_u64(at)?)
+    }
+
+    fn is_blank_from(&self, file: &Path, at: usize) -> io::Result<bool> {
+        let found = rustix::fs::seek(File::open(file)?, rustix::fs::SeekFrom::Data(to_u64(at)?));
+        Ok(found == Err(Errno::NXIO))
     }
 
     fn sync_file(&self, file: &Path) -> io::Result<()> {

@@ -680,6 +680,11 @@ impl Disk for SimDisk {
         inode.written.read_exact_at(bytes, at as u64)
     }
 
+    fn is_blank_from(&self, file: &Path, at: usize) -> io::Result<bool> {
+        let inode = self.begin(Operation::Open)?.find(file)?;
+        Ok(inode.next_data(at)? >= inode.length)
+    }
+
     fn sync_file(&self, file: &Path) -> io::Result<()> {
         let inode = self.begin(Operation::Flush)?.find(file)?;
         inode.flush(0..inode.length, self.clock.wall_ms())

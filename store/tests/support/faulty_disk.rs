@@ -140,6 +140,9 @@ impl Disk for FaultyDisk {
         self.faults.opened(file);
         RealDisk.read_at(file, at, bytes)
     }
+    fn is_blank_from(&self, file: &Path, at: usize) -> io::Result<bool> {
+        RealDisk.is_blank_from(file, at)
+    }
     fn sync_file(&self, _file: &Path) -> io::Result<()> {
         self.faults.flush()
     }
