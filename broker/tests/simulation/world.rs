@@ -354,7 +354,7 @@ impl World {
         let ticks = &mut self.running.as_mut().expect("the broker runs").ticks;
         let result = match tick {
             Tick::Allocate => run(&mut ticks.store.allocate, &clock, stopping),
-            Tick::Flush => run(&mut ticks.store.flush, &clock, stopping),
+            Tick::Flush => rest_and_run(&mut ticks.store.flush, &clock, stopping),
             Tick::FlushDeadline => run(&mut ticks.store.flush_deadline, &clock, stopping),
             Tick::Dispatch => run(&mut ticks.store.dispatch, &clock, stopping),
             Tick::FlushQueues => run(&mut ticks.store.flush_queues, &clock, stopping),
@@ -462,6 +462,12 @@ fn timer_on<T>(service: &mut Option<T>) -> &mut T {
 
 fn run(service: &mut impl Service, clock: &ManualClock, stopping: bool) -> anyhow::Result<()> {
     while service.tick(clock.now(), stopping)? == Next::Again {}
+    Ok(())
+}
+
+/// For a service that may rest before its work, to be asked again.
+fn rest_and_run(service: &mut impl Service, clock: &ManualClock, stopping: bool) -> anyhow::Result<()> {
+    while service.tick(clock.now(), stopping)? != Next::Idle {}
     Ok(())
 }
 
