@@ -100,6 +100,8 @@ impl IndexFile {
     /// `end` is the end of the file before, if it is known: time and physical offset.
     fn create(disk: &dyn Disk, path: &Path, shape: IndexShape, end: Option<(i64, u64)>) -> io::Result<Self> {
         let table = MappedTable::create(disk, path, shape.file_bytes())?;
+        // Advice: without it the pages come all the same.
+        let _ = table.expect_no_order();
         table.reserve(0..HEADER_BYTES)?;
         table.set_u32(NEXT_ENTRY_AT, 1);
         let (time_ms, physical) = end.unwrap_or((0, 0));

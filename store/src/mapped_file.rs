@@ -375,6 +375,11 @@ impl MappedTable {
         }
     }
 
+    /// Tells the kernel that no page follows another: it makes the one that is wanted, and reads none ahead.
+    pub fn expect_no_order(&self) -> io::Result<()> {
+        self.memory.advise(memmap2::Advice::Random)
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
