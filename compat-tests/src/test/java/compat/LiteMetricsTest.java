@@ -48,7 +48,7 @@ class LiteMetricsTest extends CompatTest {
 
     /** The series of a group: name and value. */
     private static List<String> lagOf(String group, String topic) throws Exception {
-        TreeSet<String> series = Scrape.of(pair().broker, new LinkedHashMap<>());
+        TreeSet<String> series = Scrape.of(SERVERS.pair().broker, new LinkedHashMap<>());
         String labels = "{consumer_group=" + group + " is_retry=false is_system=false topic=" + topic + "}";
         return series.stream().filter(line -> line.startsWith("rocketmq_consumer_") && line.contains(labels))
             .map(line -> line.replace(labels, "")).collect(Collectors.toList());
