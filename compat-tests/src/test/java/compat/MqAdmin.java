@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.apache.commons.cli.CommandLine;
 import org.apache.commons.cli.DefaultParser;
 import org.apache.commons.cli.Options;
@@ -65,12 +66,12 @@ final class MqAdmin {
     /**
      * Runs a command that may fail. Two clients of the tool that are made in the same millisecond have the same name,
      * which is refused: then the command is run again. So it is, a few times, when a busy machine keeps an answer back for
-     * longer than the tool waits.
+     * longer than the tool waits, or when the other of two that share a client for their name ends first and closes its connections.
      */
     Output attempt(String... command) {
         Output output = once(command);
-        for (int timeouts = 0; isRefusedForItsName(output) || (isTimeout(output) && timeouts < 3);) {
-            timeouts += isTimeout(output) ? 1 : 0;
+        for (int losses = 0; isRefusedForItsName(output) || (isLost(output) && losses < 3);) {
+            losses += isLost(output) ? 1 : 0;
             output = once(command);
         }
         return output;
@@ -80,8 +81,9 @@ final class MqAdmin {
         return output.err.contains("has created already") || output.err.contains("has been created before");
     }
 
-    private static boolean isTimeout(Output output) {
-        return output.err.contains("RemotingTimeoutException") || output.err.contains("RemotingTooMuchRequestException");
+    private static boolean isLost(Output output) {
+        return Stream.of("RemotingTimeoutException", "RemotingTooMuchRequestException", "RemotingConnectException", "RemotingSendRequestException")
+            .anyMatch(output.err::contains);
     }
 
     /** Runs a command that never ends by itself until it has printed so many lines. */
