@@ -110,8 +110,7 @@ class ClientFeaturesTest extends CompatTest {
             received.awaitExactly(List.of("of " + namespace));
             assertEquals(topic, received.messages().get(0).getTopic());
         }
-        assertEquals(Set.of("one%" + group, "two%" + group), pair().admin.getAllSubscriptionGroup(pair().brokerAddr(), 5_000)
-            .getSubscriptionGroupTable().keySet().stream().filter(name -> name.endsWith(group)).collect(Collectors.toSet()));
+        assertEquals(Set.of("one%" + group, "two%" + group), namesAtTheBroker(group));
     }
 
     /** It is for proxies, which make names of it: to a broker it is two more fields of each header. */
@@ -130,13 +129,14 @@ class ClientFeaturesTest extends CompatTest {
         consumer.start();
         received.awaitExactly(List.of("named"));
         assertEquals(topic, received.messages().get(0).getTopic());
-        assertEquals(Set.of(group), pair().admin.getAllSubscriptionGroup(pair().brokerAddr(), 5_000)
-            .getSubscriptionGroupTable().keySet().stream().filter(name -> name.endsWith(group)).collect(Collectors.toSet()));
-        Received plain = new Received();
-        DefaultMQPushConsumer plainConsumer = newConsumer(unique("CG"), topic, "*");
-        plainConsumer.registerMessageListener((MessageListenerConcurrently) plain::accept);
-        plainConsumer.start();
-        plain.awaitExactly(List.of("named"));
+        assertEquals(Set.of(group), namesAtTheBroker(group));
+        consume(unique("CG"), topic, "*").awaitExactly(List.of("named"));
+    }
+
+    /** What the broker knows a group by, with namespaces before its name. */
+    private Set<String> namesAtTheBroker(String group) throws Exception {
+        return pair().admin.getAllSubscriptionGroup(pair().brokerAddr(), 5_000).getSubscriptionGroupTable().keySet().stream()
+            .filter(name -> name.endsWith(group)).collect(Collectors.toSet());
     }
 
     /** The policy is for clients that ask the proxy; the broker's own delays stay as they are. */
